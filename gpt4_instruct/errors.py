@@ -1,0 +1,147 @@
+"""Every error the package raises on purpose. Each message is one line: what happened, to what, what to do next.
+
+Gpt4InstructError
+├── UsageError            an argument that cannot work, found before anything is asked or written
+│   ├── UnknownNameError  no split, teacher, ... of that name (says the nearest ones)
+│   └── MissingExtraError a library that an optional feature needs is not installed
+├── SourceError           the instructions cannot be read (or, with strict=True, one row of them)
+├── OutputError           the output folder cannot be used
+│   └── OutputExistsError it already holds what would be written
+├── LedgerError           the ledger file is not one of ours, or cannot be written
+├── TeacherError          a teacher did not answer
+│   ├── RequestRefusedError  this row's fault: asking again would not help, the row is rejected
+│   ├── TransientError       the moment's fault: the engine asks again
+│   └── RunStoppedError      the run's fault: no row can succeed, the run stops at once
+└── IncompleteError       some rows have no answer yet; what was answered is in the ledger
+    └── InterruptedRunError  because the user pressed Ctrl-C
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = [
+    "Gpt4InstructError",
+    "IncompleteError",
+    "InterruptedRunError",
+    "LedgerError",
+    "MissingExtraError",
+    "OutputError",
+    "OutputExistsError",
+    "RequestRefusedError",
+    "RunStoppedError",
+    "SourceError",
+    "TeacherError",
+    "TransientError",
+    "UnknownNameError",
+    "UsageError",
+]
+
+
+class Gpt4InstructError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class UsageError(Gpt4InstructError):
+    """An argument that cannot work; nothing was asked and nothing was written."""
+
+
+class UnknownNameError(UsageError):
+    """No such split, teacher, check or metric.
+
+    Args:
+        kind: what was looked for, such as ``"split"``.
+        name: the name as given.
+        known: every name that would have worked.
+
+    >>> str(UnknownNameError("split", "englsh", ["chinese", "english"]))
+    "unknown split 'englsh': did you mean 'english'? Known: chinese, english"
+    """
+
+    def __init__(self, kind: str, name: str, known: Sequence[str]) -> None:
+        import difflib
+
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        hint = f": did you mean {' or '.join(repr(each) for each in near)}?" if near else "."
+        super().__init__(f"unknown {kind} {name!r}{hint} Known: {', '.join(sorted(known))}")
+
+
+class MissingExtraError(UsageError):
+    """A library of an optional feature is not installed; the message ends with the command that installs it.
+
+    >>> str(MissingExtraError("the local teacher", "torch", "local"))
+    "the local teacher needs torch, which is not installed: pip install 'gpt4-instruct[local]'"
+    """
+
+    def __init__(self, feature: str, library: str, extra: str) -> None:
+        super().__init__(f"{feature} needs {library}, which is not installed: pip install 'gpt4-instruct[{extra}]'")
+
+
+class SourceError(Gpt4InstructError):
+    """The instructions cannot be read, or one row of them cannot and ``strict=True`` was asked for."""
+
+
+class OutputError(Gpt4InstructError):
+    """The output folder cannot be used or written."""
+
+
+class OutputExistsError(OutputError):
+    """The output folder already holds what would be written, and ``overwrite=True`` was not asked for."""
+
+
+class LedgerError(Gpt4InstructError):
+    """The ledger is not a file of ours, is from a newer version, or cannot be written."""
+
+
+class TeacherError(Gpt4InstructError):
+    """A teacher did not answer."""
+
+
+class RequestRefusedError(TeacherError):
+    """The fault lies in this request (too long, against a policy, malformed): the row is rejected.
+
+    Args:
+        reason: a short snake_case word for the counts, such as ``"request_refused"``.
+        detail: what the teacher said.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class TransientError(TeacherError):
+    """The fault lies in the moment (overload, timeout, a broken body): worth asking again.
+
+    Args:
+        message: what happened.
+        retry_after_s: seconds the endpoint asked to wait, if it did.
+        unreachable: no connection was made at all, so nothing was sent.
+        billable: the request may have been answered, and billed, without the answer reaching us.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        unreachable: bool = False,
+        billable: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+        self.unreachable = unreachable
+        self.billable = billable
+
+
+class RunStoppedError(TeacherError):
+    """The fault lies in the run (wrong key, no such model, no quota, unreachable): no row can succeed."""
+
+
+class IncompleteError(Gpt4InstructError):
+    """Some rows have no answer yet. Every answer that came is in the ledger; the same call goes on from there."""
+
+
+class InterruptedRunError(IncompleteError):
+    """The user pressed Ctrl-C. Every answer that came is in the ledger; the same call goes on from there."""

@@ -1,0 +1,223 @@
+"""Every prompt the package sends or trains on, and how the replies to them are read.
+
+Only the Alpaca pair is not ours: tuned models depend on it byte for byte
+(tatsu-lab/stanford_alpaca @ 761dc5bf, train.py, PROMPT_DICT).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+__all__ = [
+    "ALPACA",
+    "ALPACA_NO_INPUT",
+    "SCORES",
+    "TRANSLATION_SCHEMA",
+    "is_alpaca",
+    "read_choice",
+    "read_score",
+    "read_translation",
+    "render_alpaca",
+    "render_chinese",
+    "render_score",
+    "render_translation",
+]
+
+ALPACA = (
+    "Below is an instruction that describes a task, paired with an input that provides further context. "
+    "Write a response that appropriately completes the request.\n\n"
+    "### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:"
+)
+ALPACA_NO_INPUT = (
+    "Below is an instruction that describes a task. "
+    "Write a response that appropriately completes the request.\n\n"
+    "### Instruction:\n{instruction}\n\n### Response:"
+)
+
+# To a teacher that answers in Chinese. (What a tuned model is trained on is the Alpaca pair, in both languages.)
+_CHINESE = (
+    "请完成下面的任务。除非任务本身要求代码或别的语言，请用简体中文作答，并直接给出答案。\n\n### 任务：\n{instruction}"
+)
+_CHINESE_INPUT = "\n\n### 材料：\n{input}"
+_CHINESE_END = "\n\n### 回答："
+
+_TRANSLATION = """\
+Translate the task below from English into natural, fluent Simplified Chinese. Translate the task itself; do not \
+carry it out. Keep code, formulas, names of variables and text that the task is about in another language as they \
+are. Reply with one JSON object and nothing else, with two keys: "instruction" and "input". Leave "input" an empty \
+string when the task has no input.
+
+{task}"""
+
+TRANSLATION_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"instruction": {"type": "string"}, "input": {"type": "string"}},
+    "required": ["instruction", "input"],
+    "additionalProperties": False,
+}
+
+_SCORE = """\
+You are grading an answer to a task. Weigh how helpful the answer is, how relevant to the task, how accurate, and how \
+detailed. Give one overall score from 1 (useless or wrong) to 10 (could hardly be better).
+
+[Task]
+{task}
+
+[Answer]
+{response}
+
+[End of answer]
+
+Write the score, a whole number from 1 to 10, alone on the first line. You may explain it briefly from the second \
+line on."""
+
+SCORES: tuple[str, ...] = tuple(str(score) for score in range(1, 11))
+
+
+def render_alpaca(instruction: str, input: str = "") -> str:
+    """The Alpaca prompt for a task, with or without an input.
+
+    >>> render_alpaca("Say hi.").endswith("### Instruction:\\nSay hi.\\n\\n### Response:")
+    True
+    """
+    # str.replace, not str.format: instructions are full of braces.
+    if not input:
+        return ALPACA_NO_INPUT.replace("{instruction}", instruction)
+    before, after = ALPACA.split("{input}")
+    return before.replace("{instruction}", instruction) + input + after
+
+
+def is_alpaca(prompt: str) -> bool:
+    """Whether a prompt is already rendered in the Alpaca format.
+
+    >>> is_alpaca(render_alpaca("Say hi.", "Loudly.")), is_alpaca("Say hi.")
+    (True, False)
+    """
+    return prompt.startswith("Below is an instruction that describes a task") and prompt.endswith("### Response:")
+
+
+def render_chinese(instruction: str, input: str = "") -> str:
+    """The prompt that asks a teacher to do a Chinese task in Chinese.
+
+    >>> print(render_chinese("写一句问候语。"))
+    请完成下面的任务。除非任务本身要求代码或别的语言，请用简体中文作答，并直接给出答案。
+    <BLANKLINE>
+    ### 任务：
+    写一句问候语。
+    <BLANKLINE>
+    ### 回答：
+    """
+    middle = _CHINESE_INPUT.replace("{input}", input) if input else ""
+    return _CHINESE.replace("{instruction}", instruction) + middle + _CHINESE_END
+
+
+def render_translation(instruction: str, input: str = "") -> str:
+    """The prompt that asks for a task's Chinese translation, as `TRANSLATION_SCHEMA`."""
+    task = json.dumps({"instruction": instruction, "input": input}, ensure_ascii=False, indent=1)
+    return _TRANSLATION.replace("{task}", task)
+
+
+def render_score(task: str, response: str) -> str:
+    """The prompt that asks for a score of one answer.
+
+    Args:
+        task: the task as the answering model saw it, without the Alpaca wrapping.
+        response: the answer to be scored.
+    """
+    before, after = _SCORE.split("{response}")
+    return before.replace("{task}", task) + response + after
+
+
+# --- reading the replies --------------------------------------------------------------------------------------------
+
+
+def _json_object(text: str) -> dict[str, Any] | None:
+    """The JSON object in a reply, alone, in a code fence or between other words; none when there is none."""
+    start, end = text.find("{"), text.rfind("}")
+    if start < 0 or end < start:
+        return None
+    try:
+        # strict=False: models write raw newlines into strings.
+        found = json.loads(text[start : end + 1], strict=False)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def read_choice(text: str, choices: tuple[str, ...]) -> str:
+    """Unwraps a structured answer ``{"answer": "7"}`` to ``7``; any other text comes back as it is.
+
+    >>> read_choice('{"answer": "7"}', SCORES), read_choice("7\\nGood.", SCORES)
+    ('7', '7\\nGood.')
+    """
+    found = _json_object(text) if text.lstrip().startswith("{") else None
+    value = found.get("answer") if found is not None and len(found) == 1 else None
+    return str(value) if isinstance(value, str | int) and str(value) in choices else text
+
+
+_NUMBER = r"(?P<score>\d{1,3}(?:\.\d+)?)"
+_OUT_OF_TEN = r"\s*(?:/\s*10|out\s+of\s+(?:10|ten)|points?|分)"
+_LABEL = r"(?:(?:overall|final|total|the|my|answer|综合|最终|总体)\s*)*(?:score|rating|grade|评分|得分|分数|打分)"
+# A first line that holds the score and nothing else: "7", "**Score: 7/10**", "评分：8分。"
+_ALONE = re.compile(rf"\W*(?:{_LABEL}\s*(?:is|of|为|是)?\W*)?{_NUMBER}(?:{_OUT_OF_TEN})?\W*", re.IGNORECASE)
+# Elsewhere a number counts only when it says what it is.
+_NAMED = re.compile(
+    rf"(?:{_LABEL}\s*(?:is|of|为|是)?[\s:：*]*{_NUMBER}(?![\d.]*\d))"
+    rf"|(?<![\d./])(?P<over>\d{{1,3}}(?:\.\d+)?)\s*(?:/\s*10(?!\d)|out\s+of\s+(?:10|ten))",
+    re.IGNORECASE,
+)
+
+
+def read_score(text: str) -> int | None:
+    """The whole score from 1 to 10 in a reply to `render_score`; none when there is none or two that differ.
+
+    A score is never guessed: a fraction, a number out of range or a list's "1." is no score.
+
+    >>> [read_score(reply) for reply in ("8", "Score: 9/10\\nClear and right.", "评分：7分", "I say 6 out of 10.")]
+    [8, 9, 7, 6]
+    >>> [read_score(reply) for reply in ("", "8.5", "11", "1. It is helpful.", "between 6/10 and 8/10", "-3")]
+    [None, None, None, None, None, None]
+    """
+    stripped = text.strip()
+    first = stripped.split("\n", 1)[0]
+    alone = _ALONE.fullmatch(first)
+    if alone:
+        found = {alone["score"]}
+        if re.search(r"[-−]\s*\d", first):
+            return None
+    else:
+        found = {match["score"] or match["over"] for match in _NAMED.finditer(stripped)}
+    if len(found) != 1:
+        return None
+    score = found.pop()
+    return int(score) if score in SCORES else None
+
+
+_LABELLED = re.compile(
+    r"\s*(?:\*\*)?(?:instruction|指令|任务)(?:\*\*)?\s*[:：](?:\*\*)?(?P<instruction>.*?)"
+    r"(?:\n\s*(?:\*\*)?(?:input|输入|材料)(?:\*\*)?\s*[:：](?:\*\*)?(?P<input>.*))?",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def read_translation(text: str) -> tuple[str, str] | None:
+    """The (instruction, input) in a reply to `render_translation`; none when it cannot be told which is which.
+
+    >>> read_translation('```json\\n{"instruction": "写一首诗。", "input": ""}\\n```')
+    ('写一首诗。', '')
+    >>> read_translation("指令：改正这句话。\\n输入：他们是学生们。")
+    ('改正这句话。', '他们是学生们。')
+    >>> read_translation("写一首诗。") is None
+    True
+    """
+    found = _json_object(text)
+    if found is not None:
+        instruction, input = found.get("instruction"), found.get("input", "")
+    else:
+        labelled = _LABELLED.fullmatch(text.strip())
+        instruction, input = (labelled["instruction"], labelled["input"] or "") if labelled else (None, "")
+    if not isinstance(instruction, str) or not isinstance(input, str) or not instruction.strip():
+        return None
+    return instruction.strip(), input.strip()

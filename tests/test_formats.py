@@ -1,0 +1,150 @@
+"""Files of rows: every format gives back what was written, and a broken row costs itself only."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tempfile
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpt4_instruct.formats import read_rows
+
+# CSV has no way to write a NUL or to tell "\r" apart at a line's end; JSON and Parquet do.
+text = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=40)
+rows = st.lists(st.fixed_dictionaries({"instruction": text, "input": text}), min_size=1, max_size=8)
+
+
+def write(path: Path, content: list[dict[str, str]]) -> None:
+    if path.suffix == ".json":
+        path.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in content))
+    elif path.suffix == ".csv":
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(content[0]), quoting=csv.QUOTE_ALL)
+            writer.writeheader()
+            writer.writerows(content)
+    else:
+        pyarrow.parquet.write_table(pa.Table.from_pylist(content), path)
+
+
+@given(rows, st.sampled_from([".json", ".jsonl", ".csv", ".parquet"]))
+@settings(max_examples=150, deadline=None)
+def test_rows_come_back(content, suffix):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"rows{suffix}")
+        write(path, content)
+        assert [row for _, row in read_rows(path)] == content
+
+
+@given(st.binary(max_size=300), st.sampled_from([".json", ".jsonl", ".csv"]))
+@settings(max_examples=300, deadline=None)
+def test_any_bytes_are_read_to_the_end_without_an_exception(content, suffix):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"rows{suffix}")
+        path.write_bytes(content)
+        for line, row in read_rows(path):
+            assert line >= 1
+            if not isinstance(row, ValueError):
+                json.dumps(row, ensure_ascii=False).encode()
+
+
+@given(rows, st.data())
+@settings(max_examples=150, deadline=None)
+def test_a_broken_line_costs_one_row(content, data):
+    lines = [json.dumps(row) for row in content]
+    at = data.draw(st.integers(0, len(lines) - 1))
+    lines[at] = data.draw(st.sampled_from(["{", '{"instruction": ', "not json", '{"a": "\\ud800"}', "[1, 2"]))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "rows.jsonl")
+        path.write_text("\n".join(lines))
+        read = list(read_rows(path))
+    assert [line for line, _ in read] == list(range(1, len(lines) + 1))
+    assert isinstance(read[at][1], ValueError)
+    assert [row for number, (_, row) in enumerate(read) if number != at] == [*content[:at], *content[at + 1 :]]
+
+
+def test_a_broken_element_of_an_array_costs_one_row(tmp_path):
+    path = tmp_path / "rows.json"
+    good = '{"instruction": "a"}'
+    for broken in (
+        '{"instruction": "b" "input": ""}',
+        '{"instruction": "b",,}',
+        '{"instruction": b}',
+        '{"instruction": "b\n"}',
+    ):
+        for layout in ("[\n{0},\n{1},\n{0}\n]", "[{0}, {1}, {0}]"):
+            path.write_text(layout.replace("{0}", good).replace("{1}", broken))
+            kinds = [type(row) for _, row in read_rows(path)]
+            assert kinds == [dict, ValueError, dict], (broken, layout, kinds)
+
+
+def test_lines_are_those_of_the_file(tmp_path):
+    path = tmp_path / "rows.json"
+    path.write_text(
+        '[\n {"instruction": "a",\n  "input": ""},\n\n {"instruction": "b"},\n {"instruction" "c"},\n {"instruction": "d"}]'
+    )
+    assert [line for line, _ in read_rows(path)] == [2, 5, 6, 7]
+
+
+def test_an_array_is_read_across_the_windows_edges(tmp_path):
+    path = tmp_path / "rows.json"
+    content = [{"instruction": f"{number} " + '好x\\"' * (number * 7919 % 30_000), "n": number} for number in range(40)]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert [row for _, row in read_rows(path)] == content
+
+
+def test_a_file_that_is_cut_off_says_so(tmp_path):
+    path = tmp_path / "rows.json"
+    path.write_text('[{"instruction": "a"}, {"instruction": "b"')
+    (_, first), (_, second) = read_rows(path)
+    assert first == {"instruction": "a"}
+    assert isinstance(second, ValueError)
+    path.write_text('[{"instruction": "a"},')
+    assert "cut off" in str(list(read_rows(path))[-1][1])
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_row(tmp_path):
+    for name, content in (
+        ("a.jsonl", '{"instruction": "a"}'),
+        ("a.json", '[{"instruction": "a"}]'),
+        ("a.csv", "instruction\na\n"),
+    ):
+        (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + content.encode())
+        assert [row for _, row in read_rows(tmp_path / name)] == [{"instruction": "a"}], name
+
+
+def test_broken_utf8_costs_one_row(tmp_path):
+    bad = b"\xff\xfe bad"
+    (tmp_path / "a.jsonl").write_bytes(b'{"a": "x"}\n{"a": "' + bad + b'"}\n{"a": "y"}\n')
+    (tmp_path / "a.json").write_bytes(b'[{"a": "x"},\n{"a": "' + bad + b'"},\n{"a": "y"}]')
+    (tmp_path / "a.csv").write_bytes(b"a\nx\n" + bad + b"\ny\n")
+    for name in ("a.jsonl", "a.json", "a.csv"):
+        kinds = [type(row) for _, row in read_rows(tmp_path / name)]
+        assert kinds == [dict, ValueError, dict], name
+
+
+def test_a_very_large_field_is_read_and_not_slowly(tmp_path):
+    for name in ("a.jsonl", "a.json", "a.csv"):
+        write(tmp_path / name, [{"instruction": "a"}, {"instruction": "x" * 10_000_000}, {"instruction": "b"}])
+        assert [len(row["instruction"]) for _, row in read_rows(tmp_path / name)] == [1, 10_000_000, 1]
+
+
+def test_a_csv_line_with_too_few_or_too_many_fields_is_not_padded(tmp_path):
+    (tmp_path / "a.csv").write_text("instruction,input\na,b\nc\nd,e,f\ng,h\n")
+    assert [type(row) for _, row in read_rows(tmp_path / "a.csv")] == [dict, ValueError, ValueError, dict]
+
+
+def test_what_is_no_such_format_is_said(tmp_path):
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(ValueError, match=r"a\.txt is not"):
+        list(read_rows(tmp_path / "a.txt"))
+    (tmp_path / "a.parquet").write_text("x")
+    with pytest.raises(ValueError, match="not Parquet"):
+        list(read_rows(tmp_path / "a.parquet"))
