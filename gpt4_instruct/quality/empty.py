@@ -1,0 +1,16 @@
+"""The answer says nothing."""
+
+from __future__ import annotations
+
+from gpt4_instruct.quality.base import Sample
+
+__all__ = ["empty"]
+
+
+def empty(sample: Sample) -> str | None:
+    """Fails an answer of white space only.
+
+    >>> empty(Sample("Say hi.", "", " \\n"))
+    'the answer is empty'
+    """
+    return None if sample.output.strip() else "the answer is empty"

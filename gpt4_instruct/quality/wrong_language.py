@@ -1,0 +1,54 @@
+"""The answer is not in the language asked for, by the share of Han characters among the words."""
+
+from __future__ import annotations
+
+import re
+
+from gpt4_instruct.quality.base import Sample, chinese_share
+
+__all__ = ["wrong_language"]
+
+# Below this share a Chinese answer is not Chinese, above its complement an English one is not English: an answer that
+# quotes the other language at length is still in its own.
+_LEAST_SHARE = 0.3
+_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`|\$\$.*?\$\$|\$[^$\n]+\$|https?://\S+", re.DOTALL)
+# Tasks whose right answer may be in another language than the task.
+_OTHER_LANGUAGE = re.compile(
+    r"\b(?:translat\w*|chinese|mandarin|japanese|korean|kanji|pinyin|hanzi|bilingual)\b"
+    r"|翻译|译成|译为|译文|英文|英语|法语|德语|西班牙语|日语|韩语|俄语|意大利语|拉丁语|外语|双语",
+    re.IGNORECASE,
+)
+_CODE_TASK = re.compile(
+    r"\b(?:code|function|program|script|sql|html|css|python|java|javascript|regex|query|json|xml|latex|shell|bash|c\+\+)\b"
+    r"|代码|函数|编程|程序|脚本|查询语句|正则|表达式|公式|方程|网页",
+    re.IGNORECASE,
+)
+
+
+def wrong_language(sample: Sample) -> str | None:
+    """Fails an answer in another language than `sample.language`.
+
+    Translation tasks are exempt, and so are code tasks and answers of numbers and symbols; code, formulas and
+    addresses inside an answer do not count. An answer taken from the task's own words (a class name, an extracted
+    span) is in the task's language by definition.
+
+    >>> wrong_language(Sample("法国的首都是哪里？", "", "The capital of France is Paris.", language="zh"))
+    'expected Chinese; Han characters are 0 % of its words'
+    >>> wrong_language(Sample("把“你好”译成英文。", "", "Hello", language="zh")) is None
+    True
+    >>> wrong_language(Sample("Name a colour.", "", "红色"))
+    'expected English; Han characters are 100 % of its words'
+    """
+    share = chinese_share(_CODE.sub(" ", sample.output))
+    if share is None:
+        return None
+    wrong = share < _LEAST_SHARE if sample.language == "zh" else share > 1 - _LEAST_SHARE
+    if not wrong:
+        return None
+    task = f"{sample.instruction}\n{sample.input}"
+    if _OTHER_LANGUAGE.search(sample.instruction) or _CODE_TASK.search(sample.instruction):
+        return None
+    if sample.output.strip().rstrip(".。!！") in task:
+        return None
+    expected = "Chinese" if sample.language == "zh" else "English"
+    return f"expected {expected}; Han characters are {share:.0%} of its words".replace("%", " %")

@@ -1,0 +1,45 @@
+"""A source in a file: JSON, JSON Lines, CSV or Parquet, of any shape in `shapes`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from gpt4_instruct.errors import SourceError
+from gpt4_instruct.formats import read_rows
+from gpt4_instruct.records import Instruction, Reject
+from gpt4_instruct.sources.base import Source
+from gpt4_instruct.sources.shapes import adapt
+from gpt4_instruct.storage import sha256
+
+__all__ = ["FileSource"]
+
+
+class FileSource(Source):
+    """The instructions in a file.
+
+    Args:
+        path: a ``.json``, ``.jsonl``, ``.csv`` or ``.parquet`` file.
+        name: how it is called in rows and on cards; by default the file's name, so that no folder of yours is told.
+
+    Raises:
+        SourceError: it cannot be opened.
+    """
+
+    def __init__(self, path: Path, name: str | None = None) -> None:
+        self.path = path
+        self.name = name or path.name
+        try:
+            self.fingerprint = sha256(path)
+        except OSError as error:
+            raise SourceError(f"cannot read {path}: {error.strerror}") from error
+
+    def __iter__(self) -> Iterator[Instruction | Reject]:
+        stem = Path(self.name).stem
+        try:
+            for line, row in read_rows(self.path):
+                yield from adapt(row, f"{stem}-{line}", f"{self.name}:{line}")
+        except OSError as error:
+            raise SourceError(f"cannot read {self.path}: {error.strerror or error}") from error
+        except ValueError as error:
+            raise SourceError(f"cannot read {self.path}: {error}") from error
