@@ -1,0 +1,129 @@
+"""What a teacher is: something that answers one `Request` with one raw response.
+
+A teacher does not retry, limit or remember: the engine does, for all of them. It is written ``NAME`` or
+``NAME:ARGUMENT``, such as ``openai:gpt-4``; the registry finds NAME and calls what it finds with ARGUMENT.
+
+Every teacher speaks one shape, the OpenAI chat completion, as JSON text::
+
+    {"model": "gpt-4-0613", "choices": [{"message": {"content": "Jupiter."}, "finish_reason": "stop"}],
+     "usage": {"prompt_tokens": 61, "completion_tokens": 4}}
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+
+from gpt4_instruct.errors import TransientError, UsageError
+from gpt4_instruct.prompts import read_choice
+from gpt4_instruct.records import Answer, Request
+from gpt4_instruct.registry import find
+
+__all__ = ["Teacher", "completion", "connect", "read"]
+
+
+class Teacher(ABC):
+    """Answers requests. Subclass it and implement `ask`; everything else has a default.
+
+    Attributes:
+        spec: the teacher as the user writes it; stands in the rows' metadata.
+        endpoint: where it answers, without credentials; part of a request's identity.
+        model: which model exactly; part of a request's identity, so it changes when the weights do.
+        concurrency: how many requests the engine keeps in flight unless told otherwise.
+    """
+
+    spec: str
+    endpoint: str
+    model: str
+    concurrency: int = 32
+
+    @abstractmethod
+    async def ask(self, request: Request) -> str:
+        """The raw response to one request, as the JSON text of a chat completion (see `completion`).
+
+        Called many times at once from one event loop.
+
+        Raises:
+            RequestRefusedError: this request cannot be answered; its row is rejected.
+            TransientError: asking again may help; the engine does.
+            RunStoppedError: no request can be answered; the run stops.
+        """
+
+    async def close(self) -> None:
+        """Lets go of connections and memory. Called on the event loop after the last request; `ask` may follow."""
+
+
+def connect(teacher: str | Teacher) -> Teacher:
+    """The teacher that a text such as ``"openai:gpt-4"`` names; a `Teacher` comes back as it is.
+
+    Raises:
+        UsageError: the teacher cannot be had as written (no key, no model named, no such file).
+        UnknownNameError: no teacher has that name; says the nearest ones.
+    """
+    if isinstance(teacher, Teacher):
+        return teacher
+    name, _, argument = teacher.partition(":")
+    found = find("teachers", name)(argument)
+    if not isinstance(found, Teacher):
+        raise UsageError(f"the teacher {name!r} is registered, but is a {type(found).__name__}, not a Teacher")
+    return found
+
+
+def completion(
+    text: str,
+    *,
+    model: str,
+    finish_reason: str = "stop",
+    prompt_tokens: int = 0,
+    completion_tokens: int = 0,
+) -> str:
+    """A raw response in the shape that every teacher speaks.
+
+    >>> completion("Hi!", model="mine")[:60]
+    '{"model": "mine", "choices": [{"index": 0, "message": {"role'
+    """
+    return json.dumps(
+        {
+            "model": model,
+            "choices": [
+                {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish_reason}
+            ],
+            "usage": {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens},
+        },
+        ensure_ascii=False,
+    )
+
+
+def read(teacher: Teacher, request: Request, key: str, raw: str) -> Answer:
+    """The answer in a raw response.
+
+    Args:
+        teacher: who answered.
+        request: what was asked.
+        key: `request.key`, which the caller has at hand.
+        raw: the JSON text of a chat completion.
+
+    Raises:
+        TransientError: the text is not a chat completion (half a body, an error page): worth asking again.
+    """
+    try:
+        body = json.loads(raw)
+        choice = body["choices"][0]
+        message = choice["message"]
+        usage = body.get("usage") or {}
+        refused = message.get("refusal")
+        text = message.get("content") or refused or ""
+        if not isinstance(text, str):  # a list of content parts
+            text = "".join(part.get("text", "") for part in text)
+        return Answer(
+            text=read_choice(text, request.choices) if request.choices else text,
+            finish_reason="content_filter" if refused else str(choice.get("finish_reason") or ""),
+            teacher=teacher.spec,
+            model=str(body.get("model") or request.model),
+            prompt_tokens=int(usage.get("prompt_tokens") or 0),
+            completion_tokens=int(usage.get("completion_tokens") or 0),
+            request=key,
+        )
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        start = " ".join(raw[:80].split())
+        raise TransientError(f"the response is not a chat completion ({start!r})", billable=True) from error

@@ -1,0 +1,231 @@
+"""The openai teacher over a real socket: what is sent, every fault sorted once, and no key anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+
+import httpx2
+import openai
+import pytest
+
+from gpt4_instruct.errors import RequestRefusedError, RunStoppedError, TransientError, UsageError
+from gpt4_instruct.prompts import SCORES, TRANSLATION_SCHEMA
+from gpt4_instruct.records import Message, Request
+from gpt4_instruct.teachers.base import connect, read
+from gpt4_instruct.teachers.openai import OpenAITeacher, sort_error
+from tests.endpoint import Endpoint, Reply, error_reply
+
+
+def request(teacher, **fields) -> Request:
+    messages = (Message("user", "Name the largest planet."),)
+    return Request(teacher.endpoint, teacher.model, messages, {"temperature": 0.5, "max_tokens": 9}, **fields)
+
+
+def ask(teacher, **fields):
+    async def go():
+        try:
+            asked = request(teacher, **fields)
+            return read(teacher, asked, asked.key, await teacher.ask(asked))
+        finally:
+            await teacher.close()
+
+    return asyncio.run(go())
+
+
+def test_what_is_sent_and_what_is_read(endpoint):
+    endpoint.script = lambda request, count: Reply("Jupiter.", finish_reason="length")
+    answer = ask(connect("openai:gpt-4"))
+    assert endpoint.asked == [
+        {
+            "model": "gpt-4",
+            "messages": [{"role": "user", "content": "Name the largest planet."}],
+            "temperature": 0.5,
+            "max_tokens": 9,
+        }
+    ]
+    assert (answer.text, answer.finish_reason, answer.teacher, answer.model) == (
+        "Jupiter.",
+        "length",
+        "openai:gpt-4",
+        "gpt-4-0613",
+    )
+    assert (answer.prompt_tokens, answer.completion_tokens) == (6, 2)
+
+
+def test_structured_output_where_the_endpoint_has_it(endpoint):
+    endpoint.script = lambda request, count: Reply(json.dumps({"answer": "7"}))
+    assert ask(connect("openai:gpt-4o"), choices=SCORES).text == "7"
+    sent = endpoint.asked[0]["response_format"]["json_schema"]["schema"]
+    assert sent["properties"]["answer"]["enum"] == list(SCORES)
+    ask(connect("openai:gpt-4o"), schema=TRANSLATION_SCHEMA)
+    assert endpoint.asked[1]["response_format"]["json_schema"]["schema"] == TRANSLATION_SCHEMA
+
+
+def test_structured_output_is_given_up_once_where_it_is_refused(endpoint):
+    def script(request, count):
+        if "response_format" in request:
+            return error_reply(400, None, "Invalid parameter", param="response_format")
+        return "7\nClear."
+
+    endpoint.script = script
+    teacher = connect("openai:gpt-4")
+    assert ask(teacher, choices=SCORES).text == "7\nClear."
+    assert ask(teacher, choices=SCORES, sample=1).text == "7\nClear."
+    assert ["response_format" in each for each in endpoint.asked] == [True, False, False]
+
+
+def test_a_refusal_field_is_a_refusal(endpoint):
+    endpoint.script = lambda request, count: Reply(
+        message={"role": "assistant", "content": None, "refusal": "I won't."}
+    )
+    answer = ask(connect("openai:gpt-4"))
+    assert (answer.text, answer.finish_reason) == ("I won't.", "content_filter")
+
+
+@pytest.mark.parametrize(
+    ("reply", "error", "says"),
+    [
+        (error_reply(400, "context_length_exceeded", "This model's maximum context length is 8192"), RequestRefusedError, "too_long"),
+        (error_reply(400, "content_policy_violation"), RequestRefusedError, "refusal"),
+        (error_reply(400, None, "strange"), RequestRefusedError, "request_refused"),
+        (error_reply(422, None), RequestRefusedError, "request_refused"),
+        (error_reply(413, None), RequestRefusedError, "request_refused"),
+        (error_reply(401, "invalid_api_key"), RunStoppedError, "401"),
+        (error_reply(403, None), RunStoppedError, "403"),
+        (error_reply(404, "model_not_found", "The model `gpt-5x` does not exist"), RunStoppedError, "gpt-5x"),
+        (error_reply(429, "insufficient_quota"), RunStoppedError, "insufficient_quota"),
+        (error_reply(400, "unsupported_value", "temperature"), RunStoppedError, "temperature"),
+        (error_reply(402, None), RunStoppedError, "402"),
+        (error_reply(408, None), TransientError, "408"),
+        (error_reply(409, None), TransientError, "409"),
+        (error_reply(429, "rate_limit_exceeded"), TransientError, "429"),
+        (error_reply(500, None), TransientError, "500"),
+        (error_reply(503, None, "overloaded"), TransientError, "overloaded"),
+        (Reply(status=502, body="<html>Bad gateway</html>"), TransientError, "502"),
+        (Reply(reset=True), TransientError, ""),
+        (Reply(body='{"choices": [{"mess'), TransientError, "not a chat completion"),
+        (Reply(body="<html>Welcome to the hotel</html>"), TransientError, "not a chat completion"),
+        (Reply(body='{"choices": []}'), TransientError, "not a chat completion"),
+        (Reply(body="[]"), TransientError, "not a chat completion"),
+        (Reply(body=""), TransientError, "not a chat completion"),
+    ],
+    ids=lambda value: getattr(value, "status", None) or getattr(value, "__name__", value),
+)  # fmt: skip
+def test_every_fault_is_somebodys(endpoint, reply, error, says):
+    endpoint.script = lambda request, count: reply
+    with pytest.raises(error) as caught:
+        ask(connect("openai:gpt-4"))
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(endpoint.asked) == 1, "the client's own retries are off"
+
+
+def test_retry_after_is_read(endpoint):
+    for headers, seconds in (
+        ({"Retry-After": "7"}, 7.0),
+        ({"retry-after-ms": "250"}, 0.25),
+        ({"Retry-After": "soon"}, None),
+    ):
+        endpoint.script = lambda request, count, headers=headers: error_reply(429, None, headers=headers)
+        with pytest.raises(TransientError) as caught:
+            ask(connect("openai:gpt-4"))
+        assert caught.value.retry_after_s == seconds
+
+
+def test_nobody_there_is_not_billable_and_half_an_answer_is(endpoint):
+    endpoint.script = lambda request, count: Reply(reset=True)
+    with pytest.raises(TransientError) as caught:
+        ask(connect("openai:gpt-4"))
+    assert caught.value.billable and not caught.value.unreachable
+    with pytest.raises(TransientError) as caught:
+        ask(OpenAITeacher("gpt-4", base_url="http://127.0.0.1:1/v1"))
+    assert caught.value.unreachable and not caught.value.billable
+
+
+def _example(kind: type[Exception]) -> Exception:
+    """An exception of the openai client, of any kind, made as the client would."""
+    sent = httpx2.Request("POST", "http://127.0.0.1/v1")
+    given = {
+        "message": "text",
+        "request": sent,
+        "response": httpx2.Response(418, request=sent, json={}),
+        "body": None,
+        "completion": None,
+    }
+    names = [name for name in inspect.signature(kind.__init__).parameters if name != "self"]
+    if issubclass(kind, openai.APIStatusError):
+        return (
+            kind("text", response=given["response"], body=None)
+            if kind is not openai.OAuthError
+            else kind(**{name: given[name] for name in names if name in given})
+        )
+    try:
+        return kind(**{name: given[name] for name in names if name in given})
+    except (TypeError, AttributeError):
+        return kind.__new__(kind, "text")
+
+
+KINDS = [
+    value
+    for value in list(vars(openai).values())
+    if isinstance(value, type) and issubclass(value, openai.OpenAIError) and not value.__name__.startswith("_")
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_exception_of_the_client_is_mapped(kind):
+    assert isinstance(sort_error(_example(kind), "http://x/v1"), RequestRefusedError | TransientError | RunStoppedError)
+
+
+def test_no_exception_of_the_client_is_new():
+    """A release of openai with a new exception fails here, so that somebody decides whose fault it is."""
+    assert {kind.__name__ for kind in KINDS} == {
+        "APIConnectionError",
+        "APIError",
+        "APIResponseValidationError",
+        "APIStatusError",
+        "APITimeoutError",
+        "AuthenticationError",
+        "BadRequestError",
+        "ConflictError",
+        "ContentFilterFinishReasonError",
+        "InternalServerError",
+        "LengthFinishReasonError",
+        "NotFoundError",
+        "OAuthError",
+        "OpenAIError",
+        "PermissionDeniedError",
+        "RateLimitError",
+        "UnprocessableEntityError",
+        "WebSocketConnectionClosedError",
+        "WebSocketQueueFullError",
+    }
+
+
+def test_the_key_is_cut_out_of_errors_and_responses(endpoint):
+    endpoint.script = lambda request, count: error_reply(400, None, f"your key {Endpoint.key} is odd")
+    with pytest.raises(RequestRefusedError) as caught:
+        ask(connect("openai:gpt-4"))
+    assert Endpoint.key not in str(caught.value)
+    assert caught.value.__cause__ is None
+    endpoint.script = lambda request, count: f"Your key is {Endpoint.key}."
+    assert ask(connect("openai:gpt-4")).text == "Your key is [redacted]."
+
+
+def test_an_address_with_a_password_is_not_written_down(monkeypatch):
+    teacher = OpenAITeacher("gpt-4", api_key="k", base_url="https://me:secret@host/v1?token=secret")
+    assert teacher.endpoint == "https://host/v1"
+
+
+def test_what_is_missing_is_said_at_once(monkeypatch):
+    with pytest.raises(UsageError, match="OPENAI_API_KEY"):
+        connect("openai:gpt-4")
+    with pytest.raises(UsageError, match="openai:MODEL"):
+        connect("openai:")
+    monkeypatch.setenv("OPENAI_BASE_URL", "localhost:8000")
+    with pytest.raises(UsageError, match="not an http address"):
+        connect("openai:gpt-4")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
+    connect("openai:gpt-4")  # an endpoint of one's own may need no key
