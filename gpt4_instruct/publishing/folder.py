@@ -1,0 +1,178 @@
+"""A folder shaped like a dataset repository on the Hub, one config a split::
+
+    README.md                            the card; its `configs:` name the Parquet files
+    english/train-00000-of-00001-1afd7e8607a111ef.parquet
+    rejects/english.jsonl                every row left out, with its reason
+    manifest.json                        written last: what it names is whole, anything else is a leftover
+
+`load_dataset(folder, "english")` reads it, here and on the Hub. The end of a shard's name is the hash of the config's
+content: `datasets` caches a local folder by the names in its card, so that without it, a second build into the same
+folder, or into another one of that name, would load as the first one's rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from gpt4_instruct.errors import OutputError, OutputExistsError
+from gpt4_instruct.publishing.cards import render_dataset_card
+from gpt4_instruct.storage import home, read_json, replace_text, sha256, write_json
+
+__all__ = ["MANIFEST", "add_config", "building", "check_free", "read_manifest"]
+
+MANIFEST = "manifest.json"
+_FORMAT = 1
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a folder of ours.
+
+    Returns:
+        ``{"format": 1, "configs": {"english": {"rows": ..., "rejected": {reason: count}, "files": [...], ...}}}``
+
+    Raises:
+        OutputError: the folder has none, or it is from a newer version.
+    """
+    if not (folder / MANIFEST).is_file():
+        what = "holds no finished build (no manifest.json)" if folder.is_dir() else "does not exist"
+        raise OutputError(f"{folder} {what}: gpt4-instruct build SPLIT --out {folder} makes one")
+    manifest: Any = read_json(folder / MANIFEST)
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("configs"), dict):
+        raise OutputError(f"{folder / MANIFEST} is not a manifest of this package")
+    if manifest.get("format") != _FORMAT:
+        raise OutputError(f"{folder} was written by a newer version: pip install --upgrade gpt4-instruct")
+    return dict(manifest)
+
+
+def check_free(folder: Path, config: str, *, overwrite: bool) -> None:
+    """Makes sure that a config can be added to a folder without touching anybody's files.
+
+    Raises:
+        OutputExistsError: the folder has this config already and `overwrite` is not set.
+        OutputError: the folder is not of ours, is a file, or cannot be written.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file: name a folder")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not (folder / MANIFEST).is_file():
+            raise OutputError(f"{folder} is not empty and holds no manifest.json of ours: name another folder")
+        if config in read_manifest(folder)["configs"] and not overwrite:
+            raise OutputExistsError(f"{folder} already holds {config}: --overwrite replaces it, --out names another")
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not os.access(existing, os.W_OK):
+        raise OutputError(f"{existing} cannot be written: name another folder with --out")
+
+
+@contextmanager
+def building(folder: Path, config: str) -> Iterator[Path]:
+    """A scratch folder beside `folder` in which one config is built; it is gone afterwards, however that ends.
+
+    Raises:
+        OutputError: the same config is being built for the same folder by another process, or nothing can be written.
+    """
+    folder = folder.absolute()
+    scratch = folder.with_name(f".{folder.name}.{config}.building")
+    lock = _lock(scratch, blocking=False)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        message = f"another process is building {config} for {folder}: wait for it, or name another folder"
+        raise OutputError(message) from None
+    except OSError as error:
+        raise OutputError(f"cannot write {folder.parent}: {error.strerror}: name another folder with --out") from error
+    try:
+        shutil.rmtree(scratch, ignore_errors=True)  # of a build that was killed; its answers are in the ledger
+        scratch.mkdir()
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        lock.release()
+
+
+def add_config(folder: Path, config: str, prepared: Path) -> dict[str, Any]:
+    """Moves a prepared split into a folder as one config, keeps the others, and renews the card and the manifest.
+
+    A kill leaves nothing half-written that counts: a new folder appears as a whole, and in one that is there, the
+    manifest does not name the config while its files change.
+
+    Args:
+        folder: made if it is not there.
+        config: its name, the split's.
+        prepared: what `Split.download_and_prepare` wrote in the scratch folder of `building`; its files are moved.
+
+    Returns:
+        the config's entry in the manifest.
+
+    Raises:
+        OutputError: something cannot be written.
+    """
+    folder = folder.absolute()
+    facts = read_json(prepared / "facts.json")
+    try:
+        with _lock(folder, blocking=True):  # two splits built at once into one folder take turns here
+            fresh = not (folder / MANIFEST).is_file()
+            target = prepared.with_name("folder") if fresh else folder
+            manifest: dict[str, Any] = {"format": _FORMAT, "configs": {}} if fresh else read_manifest(folder)
+            if manifest["configs"].pop(config, None) is not None:
+                write_json(folder / MANIFEST, manifest)
+            entry = {
+                **facts,
+                "built": datetime.now(UTC).isoformat(timespec="seconds"),
+                # `datasets` cannot load a split of no rows, so there is none; its rejects say why.
+                "files": _shards(prepared, config) if facts["rows"] else [],
+            }
+            manifest["configs"] = dict(sorted({**manifest["configs"], config: entry}.items()))
+            shards = prepared.with_name("shards")
+            shards.mkdir()
+            for file, shard in zip(entry["files"], _parquet(prepared), strict=bool(facts["rows"])):
+                os.replace(shard, shards / Path(file["path"]).name)
+            (target / "rejects").mkdir(parents=True, exist_ok=True)
+            if (target / config).exists():
+                os.replace(target / config, prepared.with_name("replaced"))
+            if entry["files"]:
+                os.replace(shards, target / config)
+            os.replace(prepared / "rejects.jsonl", target / "rejects" / f"{config}.jsonl")
+            replace_text(target / "README.md", render_dataset_card(manifest))
+            write_json(target / MANIFEST, manifest)
+            if fresh:
+                os.replace(target, folder)
+    except OSError as error:
+        raise OutputError(f"cannot write {folder}: {error.strerror}. Answers are kept in the ledger") from error
+    return entry
+
+
+def _lock(path: Path, *, blocking: bool) -> FileLock:
+    """A lock on a path, as a file of ours elsewhere: one beside the path could never be removed safely."""
+    locks = home() / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]
+    return FileLock(locks / f"{name}.lock", blocking=blocking)
+
+
+def _parquet(prepared: Path) -> list[Path]:
+    return sorted(prepared.glob("*.parquet"))
+
+
+def _shards(prepared: Path, config: str) -> list[dict[str, Any]]:
+    """The Parquet files under the names that they get."""
+    found = _parquet(prepared)
+    hashes = [sha256(shard) for shard in found]
+    content = hashlib.sha256(" ".join(hashes).encode()).hexdigest()[:16]
+    return [
+        {
+            "path": f"{config}/train-{number:05d}-of-{len(found):05d}-{content}.parquet",
+            "bytes": shard.stat().st_size,
+            "sha256": hashes[number],
+        }
+        for number, shard in enumerate(found)
+    ]

@@ -1,0 +1,397 @@
+"""What a split is: a source, an ordered list of stages, and the columns of its rows.
+
+A stage asks its requests for a row and accepts or rejects what comes back. Stages stream: a row moves on as soon as its
+own answers are in. A split is a `datasets.DatasetBuilder`, so that it prepares, caches and loads as any other::
+
+    builder = English(source="seeds", teacher="openai:gpt-4", limit=100)
+    builder.download_and_prepare()
+    builder.as_dataset(split="train")
+
+Beside the data, a prepared folder holds `rejects.jsonl` (every row left out, with its reason) and `facts.json` (what
+the run found; cards and tables are drawn from it).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import datasets
+import jsonlines
+import pyarrow as pa
+from datasets.exceptions import DatasetGenerationError
+
+import gpt4_instruct
+from gpt4_instruct.errors import (
+    Gpt4InstructError,
+    IncompleteError,
+    OutputError,
+    RequestRefusedError,
+    SourceError,
+    TransientError,
+    UsageError,
+)
+from gpt4_instruct.generation.engine import Engine
+from gpt4_instruct.generation.ledger import Ledger, default_path
+from gpt4_instruct.progress import progress
+from gpt4_instruct.quality.base import Sample, first_failure
+from gpt4_instruct.records import (
+    Answer,
+    Instruction,
+    Language,
+    Message,
+    Reject,
+    Request,
+    Row,
+    Sampling,
+    features,
+)
+from gpt4_instruct.sources.base import Source
+from gpt4_instruct.sources.find import open_source
+from gpt4_instruct.storage import write_json
+from gpt4_instruct.teachers.base import Teacher, connect
+
+__all__ = ["CHECKS", "DEFAULT_TEACHER", "Split", "SplitConfig", "Stage", "check_answer", "question", "rejected"]
+
+DEFAULT_TEACHER = "local:smollm2"
+# What every answer must pass, in this order.
+CHECKS = ("empty", "truncated", "refusal", "wrong_language")
+_ROWS_A_TABLE = 1000
+
+
+class Stage(ABC):
+    """One step of a row's way.
+
+    Attributes:
+        name: stands in the rejects.
+    """
+
+    name: str
+
+    @abstractmethod
+    def requests(self, row: Row) -> list[tuple[Teacher, Request]]:
+        """What to ask for a row, and whom; nothing when there is nothing to ask."""
+
+    @abstractmethod
+    def accept(self, row: Row, answers: Sequence[Answer]) -> Row | Reject:
+        """The row with what was learnt, or why it is left out.
+
+        Args:
+            row: as `requests` saw it.
+            answers: one for each of its requests, in order.
+        """
+
+
+def question(teacher: Teacher, prompt: str, sampling: Sampling, **fields: Any) -> tuple[Teacher, Request]:
+    """A request of one user message, with whom to ask. `fields` are `Request`'s ``sample``, ``choices``, ``schema``."""
+    request = Request(teacher.endpoint, teacher.model, (Message("user", prompt),), sampling.parameters(), **fields)
+    return teacher, request
+
+
+def rejected(row: Row, stage: str, reason: str, detail: str, output: str = "") -> Reject:
+    """The reject of a row at a stage."""
+    task = row.instruction
+    return Reject(task.id, stage, reason, detail, task.origin, task.instruction, task.input, output)
+
+
+def check_answer(row: Row, stage: str, answer: Answer, language: Language) -> Reject | None:
+    """Runs `CHECKS` on an answer to the row's task."""
+    task = row.instruction
+    sample = Sample(task.instruction, task.input, answer.text, answer.finish_reason, language)
+    failure = first_failure(CHECKS, sample)
+    return rejected(row, stage, *failure, answer.text) if failure else None
+
+
+@dataclass
+class SplitConfig(datasets.BuilderConfig):  # type: ignore[misc]
+    """What a split is built from. The same names as the command line's options.
+
+    Attributes:
+        source: ``"seeds"``, a file's path, ``"hub:ID"``, or a `Source`.
+        teacher: who answers.
+        translator: who translates (Chinese); by default the teacher.
+        answers_from: who answers (Comparison), at least two; a teacher named twice gives two samples. By default the
+            teacher, twice.
+        scorer: who scores (Comparison); by default the teacher.
+        limit: most rows to read from the source; none for all.
+        ledger: the ledger's path; by default `generation.ledger.default_path()`.
+        seed: sent with every request when given.
+        max_tokens: most tokens in an answer.
+        temperature: 0 is greedy.
+        top_p: nucleus mass.
+        concurrency: requests in flight per teacher; by default each teacher's own number.
+        strict: stop at the first row of the source that cannot be used, instead of rejecting it.
+    """
+
+    source: Any = "seeds"
+    teacher: Any = DEFAULT_TEACHER
+    translator: Any = None
+    answers_from: Any = ()
+    scorer: Any = None
+    limit: int | None = None
+    ledger: Any = None
+    seed: int | None = None
+    max_tokens: int = 512
+    temperature: float = 1.0
+    top_p: float = 1.0
+    concurrency: int | None = None
+    strict: bool = False
+
+    def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Any = None) -> str:
+        """The name under which `datasets` caches a build: all that changes the rows, content rather than paths."""
+        return f"{self.name}-{self.identity_hash}"
+
+    identity_hash: str = ""  # set by the split, which knows its stages
+
+
+class Split(datasets.ArrowBasedBuilder):  # type: ignore[misc]
+    """Base of the splits. A subclass names itself, its options and its stages, and makes the final row.
+
+    Attributes:
+        NAME: the split's name: file, registry, command line, config.
+        LANGUAGE: the language of its answers.
+        TITLE: for its card.
+        OPTIONS: those of `SplitConfig`'s teachers, besides ``teacher``, that it uses.
+    """
+
+    BUILDER_CONFIG_CLASS = SplitConfig
+    VERSION = datasets.Version("1.0.0")
+    NAME: ClassVar[str]
+    LANGUAGE: ClassVar[Language] = "en"
+    TITLE: ClassVar[str]
+    OPTIONS: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, cache_dir: str | None = None, **config: Any) -> None:
+        """Opens the source and the teachers; asks nothing.
+
+        Args:
+            cache_dir: where `datasets` prepares it; by default its own cache.
+            **config: the fields of `SplitConfig`.
+
+        Raises:
+            UsageError: an option cannot work, or the split has no use for it.
+            SourceError: the source cannot be opened.
+        """
+        known = {name for name in SplitConfig.__dataclass_fields__ if name != "identity_hash"}
+        for name in config:
+            if name not in known:
+                raise UsageError(f"a split has no option {name!r}. Known: {', '.join(sorted(known))}")
+        settings = SplitConfig(name=self.NAME, **config)
+        self._check_options(settings)
+        self.settings = settings
+        self.source: Source = open_source(settings.source)
+        self.sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens, settings.seed)
+        self._connected: dict[str, Teacher] = {}
+        self.stages: list[Stage] = self.make_stages()
+        self.identity = self._identity()
+        digest = hashlib.sha256(json.dumps(self.identity).encode()).hexdigest()[:16]
+        super().__init__(cache_dir=cache_dir, config_name=self.NAME, identity_hash=digest, **config)
+
+    # --- for subclasses ---------------------------------------------------------------------------------------------
+
+    def make_stages(self) -> list[Stage]:
+        """The stages, in order; `connect` gives their teachers."""
+        raise NotImplementedError
+
+    def to_columns(self, row: Row) -> dict[str, Any]:
+        """The dataset's row, with the columns of `records.features`."""
+        raise NotImplementedError
+
+    def begin(self, task: Instruction) -> Row | Reject:
+        """The row that an instruction starts as; a split may want more of it than its instruction."""
+        return Row(task)
+
+    def connect(self, teacher: str | Teacher) -> Teacher:
+        """The teacher of this name, the same one each time, so that two roles share its model and its limits."""
+        if isinstance(teacher, Teacher):
+            return teacher
+        if teacher not in self._connected:
+            self._connected[teacher] = connect(teacher)
+        return self._connected[teacher]
+
+    # --- what datasets asks for -------------------------------------------------------------------------------------
+
+    def _info(self) -> datasets.DatasetInfo:
+        return datasets.DatasetInfo(description=self.TITLE, features=features(self.NAME))
+
+    def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
+        return [datasets.SplitGenerator(name="train", gen_kwargs={})]
+
+    def _generate_tables(self) -> Iterator[tuple[tuple[int, int], pa.Table]]:
+        schema = self.info.features.arrow_schema
+        rows: list[dict[str, Any]] = []
+        number = 0
+        for columns in self._accepted(Path(self._output_dir)):
+            rows.append(columns)
+            if len(rows) == _ROWS_A_TABLE:
+                yield (0, number), pa.Table.from_pylist(rows, schema=schema)
+                rows, number = [], number + 1
+        if rows or not number:  # an empty split still has its columns
+            yield (0, number), pa.Table.from_pylist(rows, schema=schema)
+
+    def download_and_prepare(self, output_dir: str | None = None, **options: Any) -> None:
+        """`datasets.DatasetBuilder.download_and_prepare`, with errors of ours as they are, not wrapped.
+
+        Raises:
+            TeacherError: the run cannot go on.
+            IncompleteError: some rows have no answer yet, or Ctrl-C was pressed.
+            SourceError, LedgerError, OutputError: a file cannot be read or written.
+        """
+        bars = datasets.utils.are_progress_bars_disabled()
+        datasets.utils.disable_progress_bars()  # ours says more
+        try:
+            super().download_and_prepare(output_dir, **options)
+        except DatasetGenerationError as error:
+            cause: BaseException | None = error.__cause__
+            while isinstance(cause, DatasetGenerationError):
+                cause = cause.__cause__
+            if isinstance(cause, Gpt4InstructError):
+                raise cause from None
+            if isinstance(cause, OSError):
+                raise _cannot_write(cause) from cause
+            raise
+        except OSError as error:
+            raise _cannot_write(error) from error
+        finally:
+            if not bars:
+                datasets.utils.enable_progress_bars()
+
+    # --- the rows ---------------------------------------------------------------------------------------------------
+
+    def _accepted(self, folder: Path) -> Iterator[dict[str, Any]]:
+        """The accepted rows, in the source's order; writes the rejects and the facts into `folder`."""
+        started = time.monotonic()
+        ledger = Ledger(Path(self.settings.ledger).expanduser() if self.settings.ledger else default_path())
+        engine = Engine(ledger, self.settings.concurrency)
+        tokens: Counter[str] = Counter()
+        reasons: Counter[str] = Counter()
+        unanswered: list[TransientError] = []
+        rows = 0
+
+        async def work(item: Row | Reject) -> Row | Reject | TransientError:
+            return await self._advance(engine, item)
+
+        try:
+            with (
+                jsonlines.open(folder / "rejects.jsonl", "w") as rejects,
+                progress(self._total, self.NAME, "row") as bar,
+            ):
+                for outcome in engine.stream(work, self._begun()):
+                    if isinstance(outcome, TransientError):
+                        unanswered.append(outcome)
+                    elif isinstance(outcome, Reject):
+                        reasons[outcome.reason] += 1
+                        rejects.write(asdict(outcome))
+                    else:
+                        rows += 1
+                        for answer in (*outcome.answers, *outcome.scores):
+                            tokens["prompt"] += answer.prompt_tokens
+                            tokens["completion"] += answer.completion_tokens
+                        yield self.to_columns(outcome)
+                    bar.update()
+                    bar.set_postfix({"accepted": rows, "rejected": reasons.total()}, refresh=False)
+        finally:
+            ledger.close()
+        if unanswered:
+            raise IncompleteError(
+                f"{len(unanswered)} of {rows + reasons.total() + len(unanswered)} rows have no answer (last: "
+                f"{unanswered[-1]}); the others are in {ledger.path}: run the same command again to go on"
+            )
+        facts = {
+            "split": self.NAME,
+            "title": self.TITLE,
+            "language": self.LANGUAGE,
+            "rows": rows,
+            "rejected": dict(reasons.most_common()),
+            "asked": engine.asked,
+            "reused": engine.reused,
+            "prompt_tokens": tokens["prompt"],
+            "completion_tokens": tokens["completion"],
+            "seconds": round(time.monotonic() - started, 1),
+            "config_id": self.config_id,
+            **self.identity,
+        }
+        write_json(folder / "facts.json", facts)
+
+    def _begun(self) -> Iterator[Row | Reject]:
+        for count, item in enumerate(self.source):
+            if count == self.settings.limit:
+                return
+            if isinstance(item, Reject) and self.settings.strict:
+                raise SourceError(f"{item.origin}: {item.detail} ({item.reason}); without --strict it is rejected")
+            yield item if isinstance(item, Reject) else self.begin(item)
+
+    async def _advance(self, engine: Engine, row: Row | Reject) -> Row | Reject | TransientError:
+        """Takes a row through all stages."""
+        for stage in self.stages:
+            if isinstance(row, Reject):
+                break
+            try:
+                asked = [engine.ask(teacher, request) for teacher, request in stage.requests(row)]
+                answers = [await asked[0]] if len(asked) == 1 else await asyncio.gather(*asked)
+            except RequestRefusedError as error:
+                return rejected(row, stage.name, error.reason, error.detail)
+            except TransientError as error:
+                return error
+            row = stage.accept(row, answers)
+        return row
+
+    def _total(self) -> int | None:
+        return self.settings.limit or self.source.count()
+
+    def _check_options(self, settings: SplitConfig) -> None:
+        for name in ("translator", "answers_from", "scorer"):
+            if getattr(settings, name) and name not in self.OPTIONS:
+                raise UsageError(f"the {self.NAME} split has no use for {name} (--{name.replace('_', '-')})")
+        for name in ("limit", "max_tokens", "concurrency"):
+            value = getattr(settings, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name} is {value}, but must be at least 1")
+        if not 0 <= settings.temperature <= 2:
+            raise UsageError(f"temperature is {settings.temperature}, but must be from 0 to 2")
+        if not 0 < settings.top_p <= 1:
+            raise UsageError(f"top_p is {settings.top_p}, but must be over 0 and up to 1")
+
+    def _identity(self) -> dict[str, Any]:
+        """All that decides what the rows are, as plain data; the hash of it is the config id."""
+        teachers = {
+            f"{stage.name}.{role}": {"endpoint": teacher.endpoint, "model": teacher.model, "spec": teacher.spec}
+            for stage in self.stages
+            for role, teacher in vars(stage).items()
+            if isinstance(teacher, Teacher)
+        }
+        return {
+            "source": self.source.name,
+            "source_fingerprint": self.source.fingerprint,
+            "limit": self.settings.limit,
+            "strict": self.settings.strict,
+            "teachers": teachers,
+            "sampling": self.sampling.parameters(),
+            "package": gpt4_instruct.__version__,
+            "code": _code_fingerprint(),
+        }
+
+
+def _cannot_write(error: OSError) -> OutputError:
+    where = f" {error.filename}" if error.filename else ""
+    return OutputError(f"cannot write{where}: {error.strerror or error}. Answers are kept in the ledger")
+
+
+def _code_fingerprint() -> str:
+    """Changes with anything of ours that decides what is asked or accepted: prompts, records, stages, checks."""
+    package = Path(__file__).parents[1]
+    files = [package / "prompts.py", package / "records.py", package / "formats.py"]
+    for room in ("sources", "splits", "quality"):
+        files += sorted((package / room).glob("*.py"))
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,145 @@
+"""`build` and `load`: the short forms of a split's builder, one into a folder and one into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gpt4_instruct.errors import UsageError
+from gpt4_instruct.publishing.folder import add_config, building, check_free
+from gpt4_instruct.registry import find
+from gpt4_instruct.sources.base import Source
+from gpt4_instruct.splits.base import DEFAULT_TEACHER, Split
+from gpt4_instruct.teachers.base import Teacher
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+__all__ = ["BuildResult", "build", "load"]
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """What a build did.
+
+    Attributes:
+        split: its name.
+        folder: where it is.
+        rows: accepted rows.
+        rejected: rows left out, by reason, most first.
+        asked: requests sent and answered by this build.
+        reused: requests answered from the ledger, or asked by another row at the same time.
+        seconds: how long it took.
+    """
+
+    split: str
+    folder: Path
+    rows: int
+    rejected: dict[str, int]
+    asked: int
+    reused: int
+    seconds: float
+
+
+def build(
+    split: str,
+    source: str | Path | Source = "seeds",
+    *,
+    out: str | Path,
+    teacher: str | Teacher = DEFAULT_TEACHER,
+    translator: str | Teacher | None = None,
+    answers_from: Sequence[str | Teacher] = (),
+    scorer: str | Teacher | None = None,
+    limit: int | None = None,
+    ledger: str | Path | None = None,
+    seed: int | None = None,
+    max_tokens: int = 512,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    concurrency: int | None = None,
+    overwrite: bool = False,
+    strict: bool = False,
+) -> BuildResult:
+    """Builds a split into a folder shaped like a Hub dataset repository, beside what is in there already.
+
+    Args:
+        split: ``"english"``, ``"chinese"``, ``"comparison"``, ``"unnatural"``, or one that a package registers.
+        source: ``"seeds"`` (packaged), the path of a json, jsonl, csv or parquet file, or ``"hub:ID"``.
+        out: the folder; made if it is not there.
+        teacher: who answers: ``"openai:MODEL"``, ``"local:smollm2"``, ``"local:PATH_OR_HUB_ID"``, ``"replay:PATH"``.
+        translator: who translates, for chinese; by default the teacher.
+        answers_from: who answers, for comparison, at least two; by default the teacher, twice.
+        scorer: who scores, for comparison; by default the teacher.
+        limit: most rows to read from the source; all by default.
+        ledger: where answers are kept; by default ``$GPT4_INSTRUCT_HOME/ledger.sqlite3``. What is there is not asked
+            again.
+        seed: sent with every request; none by default.
+        max_tokens: most tokens in an answer.
+        temperature: 0 is greedy.
+        top_p: nucleus mass, over 0 and up to 1.
+        concurrency: requests in flight per teacher; by default each teacher's own number.
+        overwrite: replace this split if the folder has it; other splits and other files stay.
+        strict: stop at the first row of the source that cannot be used, instead of rejecting it.
+
+    Returns:
+        what was done. It may hold no rows, when all were rejected.
+
+    Raises:
+        UsageError: an argument cannot work.
+        SourceError: the source cannot be read.
+        OutputError: the folder cannot be used; `OutputExistsError` when it holds this split already.
+        RunStoppedError: no request can succeed: wrong key, no such model, unreachable.
+        IncompleteError: some rows have no answer yet, or Ctrl-C was pressed; the same call goes on from there.
+    """
+    found = _split(split)
+    folder = Path(out).expanduser()
+    check_free(folder, split, overwrite=overwrite)
+    builder = found(
+        source=source,
+        teacher=teacher,
+        translator=translator,
+        answers_from=tuple(answers_from),
+        scorer=scorer,
+        limit=limit,
+        ledger=ledger,
+        seed=seed,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        concurrency=concurrency,
+        strict=strict,
+    )
+    with building(folder, split) as scratch:
+        prepared = scratch / "split"
+        builder.download_and_prepare(str(prepared), file_format="parquet")
+        entry = add_config(folder, split, prepared)
+    fields = ("rows", "rejected", "asked", "reused", "seconds")
+    return BuildResult(split=split, folder=folder, **{name: entry[name] for name in fields})
+
+
+def load(split: str, **config: Any) -> Dataset:
+    """Builds a split into the cache of `datasets`, if it is not there, and loads it.
+
+    Args:
+        split: its name.
+        **config: `build`'s arguments, less ``out`` and ``overwrite``.
+
+    Returns:
+        the split's accepted rows.
+
+    Raises:
+        what `build` raises.
+    """
+    builder = _split(split)(**config)
+    builder.download_and_prepare()
+    dataset: Dataset = builder.as_dataset(split="train")
+    return dataset
+
+
+def _split(name: str) -> type[Split]:
+    found = find("splits", name)
+    if not (isinstance(found, type) and issubclass(found, Split)):
+        raise UsageError(f"the split {name!r} is registered, but is not a Split")
+    return found
