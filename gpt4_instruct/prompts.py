@@ -13,6 +13,7 @@ from typing import Any
 __all__ = [
     "ALPACA",
     "ALPACA_NO_INPUT",
+    "MARKERS",
     "SCORES",
     "TRANSLATION_SCHEMA",
     "is_alpaca",
@@ -42,6 +43,9 @@ _CHINESE = (
 )
 _CHINESE_INPUT = "\n\n### 材料：\n{input}"
 _CHINESE_END = "\n\n### 回答："
+
+# What only a prompt holds: an answer with one of these repeats what it was asked instead of answering.
+MARKERS = ("### Instruction:", "### Response:", "### 任务：", "### 回答：", "并直接给出答案。", "[End of answer]")
 
 _TRANSLATION = """\
 Translate the task below from English into natural, fluent Simplified Chinese. Translate the task itself; do not \

@@ -114,7 +114,7 @@ def test_a_fault_of_the_run_stops_it_at_once_and_keeps_what_is_in_flight(endpoin
 
 def test_an_unreachable_endpoint_ends_the_run_soon(monkeypatch, tmp_path):
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
-    with pytest.raises(RunStoppedError, match="no connection to http://127.0.0.1:1/v1"):
+    with pytest.raises(RunStoppedError, match=r"no connection to http://127\.0\.0\.1:1/v1"):
         run(ledger_at(tmp_path), connect("openai:m"), map(str, range(100)))
 
 
@@ -160,8 +160,9 @@ def test_a_slow_caller_is_not_run_over(tmp_path):
 
     def items():
         nonlocal taken
-        for taken in range(100_000):
-            yield taken
+        for number in range(100_000):
+            taken = number
+            yield number
 
     async def work(number):
         return number

@@ -19,6 +19,7 @@ LEVELS = [
     {"generation"},
     {"splits", "evaluation", "publishing", "figures", "reports"},
     {"cli"},
+    {"__main__"},
 ]
 # Two rooms of one level may not import one another, except here, where a build ends in a folder.
 SAME_LEVEL = {("splits", "publishing")}

@@ -10,7 +10,7 @@ from gpt4_instruct.errors import UnknownNameError, UsageError
 from gpt4_instruct.quality.base import Sample, first_failure
 from gpt4_instruct.registry import find, names
 
-ALL = ("empty", "truncated", "refusal", "wrong_language")
+ALL = ("empty", "refusal", "echo", "wrong_language", "truncated")
 
 
 def failure(output: str, instruction: str = "Do it.", given: str = "", reason: str = "stop", language: str = "en"):
@@ -25,6 +25,10 @@ def failure(output: str, instruction: str = "Do it.", given: str = "", reason: s
         ({"output": ""}, "empty"),
         ({"output": " \n\t"}, "empty"),
         ({"output": "Paris", "reason": "length"}, "truncated"),
+        ({"output": "这是中文", "reason": "length"}, "wrong_language"),
+        ({"output": "Sure.\n\n### Response:\nParis"}, "echo"),
+        ({"output": "请用简体中文作答，并直接给出答案。", "language": "zh"}, "echo"),
+        ({"output": "Do it."}, "echo"),
         ({"output": "x", "reason": "content_filter"}, "refusal"),
         ({"output": "As an AI language model, I cannot taste."}, "refusal"),
         ({"output": "I'm sorry, but I cannot help with that."}, "refusal"),
@@ -64,6 +68,7 @@ def test_the_released_samples_mostly_pass(shared_data, name, language, most_refu
     # PAPER: 21 of 999 English and 7 of 1,000 Chinese refusals by the commonest phrases; 21 of 1,000 without Chinese.
     assert 0 < failures.count("refusal") / len(rows) <= most_refusals
     assert failures.count("wrong_language") / len(rows) <= 0.025
+    assert failures.count("echo") <= 1
     if language == "zh":
         without_chinese = [row for row in rows if not any("\u4e00" <= char <= "\u9fff" for char in row["output"])]
         assert failures.count("wrong_language") >= 0.5 * len(without_chinese)

@@ -181,14 +181,19 @@ class Engine:
         )
         with self._interruptible():
             thread.start()
+            wait = True
             try:
                 while (chunk := results.get()) is not None:
                     if isinstance(chunk, BaseException):
                         raise chunk
                     yield from chunk
+            except KeyboardInterrupt:  # the second one: whoever presses it does not want to wait
+                wait = False
+                raise
             finally:
                 self._stopping.set()
-                thread.join()
+                if wait:
+                    thread.join()
         if self._interrupted:
             raise InterruptedRunError(
                 f"stopped by Ctrl-C; every answer so far is in {self.ledger.path}: run the same command again to go on"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt4_instruct.errors import OutputError
+from gpt4_instruct.prompts import is_alpaca
 from gpt4_instruct.publishing.folder import read_manifest
 
 __all__ = ["show"]
@@ -80,6 +81,8 @@ def _rows(folder: Path, config: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, str) and is_alpaca(value):  # its preamble is the same in every row
+        return value.partition("### Instruction:\n")[2].removesuffix("### Response:").rstrip()
     if isinstance(value, list):  # scored answers
         return "\n".join(f"[{each['score']:g}] {each['source']}: {_shorten(each['response'])}" for each in value)
     return "" if value is None else str(value)

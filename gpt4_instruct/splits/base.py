@@ -62,8 +62,8 @@ from gpt4_instruct.teachers.base import Teacher, connect
 __all__ = ["CHECKS", "DEFAULT_TEACHER", "Split", "SplitConfig", "Stage", "check_answer", "question", "rejected"]
 
 DEFAULT_TEACHER = "local:smollm2"
-# What every answer must pass, in this order.
-CHECKS = ("empty", "truncated", "refusal", "wrong_language")
+# What every answer must pass, in this order: what an answer says comes before how it ends.
+CHECKS = ("empty", "refusal", "echo", "wrong_language", "truncated")
 _ROWS_A_TABLE = 1000
 
 

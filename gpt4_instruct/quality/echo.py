@@ -1,0 +1,22 @@
+"""The answer repeats the prompt instead of answering it, as small models do."""
+
+from __future__ import annotations
+
+from gpt4_instruct.prompts import MARKERS
+from gpt4_instruct.quality.base import Sample
+
+__all__ = ["echo"]
+
+
+def echo(sample: Sample) -> str | None:
+    """Fails an answer that holds a heading of the prompt, or is the instruction again.
+
+    >>> echo(Sample("Say hi.", "", "### Instruction:\\nSay hi."))
+    "repeats the prompt: '### Instruction:'"
+    >>> echo(Sample("Say hi.", "", "Say hi."))
+    'is the instruction again'
+    """
+    if sample.output.strip() == sample.instruction.strip():
+        return "is the instruction again"
+    marker = next((each for each in MARKERS if each in sample.output and each not in sample.input), None)
+    return f"repeats the prompt: {marker!r}" if marker else None
