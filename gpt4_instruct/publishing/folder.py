@@ -85,14 +85,14 @@ def building(folder: Path, config: str) -> Iterator[Path]:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
+        shutil.rmtree(scratch, ignore_errors=True)  # of a build that was killed; its answers are in the ledger
+        scratch.mkdir()
     except Timeout:
         message = f"another process is building {config} for {folder}: wait for it, or name another folder"
         raise OutputError(message) from None
     except OSError as error:
         raise OutputError(f"cannot write {folder.parent}: {error.strerror}: name another folder with --out") from error
     try:
-        shutil.rmtree(scratch, ignore_errors=True)  # of a build that was killed; its answers are in the ledger
-        scratch.mkdir()
         yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
