@@ -8,13 +8,11 @@ A second run asks nothing again: every answer is in the ledger.
 from __future__ import annotations
 
 import argparse
-import logging
 import time
 
 from datasets import disable_progress_bars, load_dataset
 
-from gpt4_instruct import build
-from gpt4_instruct.publishing.show import show
+from gpt4_instruct import build, show
 
 
 def main() -> None:
@@ -22,11 +20,15 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=32, help="seeds to answer in English; the others take half")
     parser.add_argument("--out", default="quickstart-data", help="the folder")
     options = parser.parse_args()
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("gpt4_instruct").setLevel(logging.INFO)
 
     # SmolLM2 is very small: at the paper's temperature of 1 it rambles.
-    settings = {"out": options.out, "teacher": "local:smollm2", "temperature": 0.3, "max_tokens": 192, "overwrite": True}
+    settings = {
+        "out": options.out,
+        "teacher": "local:smollm2",
+        "temperature": 0.3,
+        "max_tokens": 192,
+        "overwrite": True,
+    }
     half = max(1, options.rows // 2)
     started = time.monotonic()
     results = [
@@ -45,11 +47,11 @@ def main() -> None:
         reasons = ", ".join(f"{count} {reason}" for reason, count in result.rejected.items()) or "none"
         print(f"  {result.split:<11}{loaded:>3} rows accepted; rejected: {reasons}")
 
+    left_out = sum(results[-1].rejected.values())
     print(
-        f"\nSmolLM2 knows no Chinese. Of its {half} answers to Chinese instructions {sum(results[-1].rejected.values())} "
-        "were rejected; the others are Chinese by\ntheir characters, not by their sense. For Chinese worth having, name "
-        "a teacher that speaks it:\n\n"
-        "  OPENAI_API_KEY=... gpt4-instruct build chinese --teacher openai:gpt-4o --out my-data"
+        f"\nSmolLM2 knows no Chinese. Of its {half} answers to Chinese instructions {left_out} were rejected; the "
+        "others are\nChinese by their characters, not by their sense. For Chinese worth having, name a teacher that knows it:"
+        "\n\n  OPENAI_API_KEY=... gpt4-instruct build chinese --teacher openai:gpt-4o --out my-data"
     )
 
 

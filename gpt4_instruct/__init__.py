@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         UnknownNameError,
         UsageError,
     )
+    from gpt4_instruct.publishing.show import show
     from gpt4_instruct.records import Answer, Instruction, Message, Reject, Request, Row, Sampling, Scored
     from gpt4_instruct.sources.base import Source
     from gpt4_instruct.splits.base import Split, Stage
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from gpt4_instruct.splits.comparison import Comparison
     from gpt4_instruct.splits.english import English
     from gpt4_instruct.splits.unnatural import Unnatural
-    from gpt4_instruct.teachers.base import Teacher
+    from gpt4_instruct.teachers.base import Teacher, completion
     from gpt4_instruct.teachers.replay import Replay
 
 __version__ = "0.1.0"
@@ -62,13 +63,14 @@ _FROM = {
     ),
     "records": ("Answer", "Instruction", "Message", "Reject", "Request", "Row", "Sampling", "Scored"),
     "sources.base": ("Source",),
+    "publishing.show": ("show",),
     "splits.base": ("Split", "Stage"),
     "splits.build": ("BuildResult", "build", "load"),
     "splits.chinese": ("Chinese",),
     "splits.comparison": ("Comparison",),
     "splits.english": ("English",),
     "splits.unnatural": ("Unnatural",),
-    "teachers.base": ("Teacher",),
+    "teachers.base": ("Teacher", "completion"),
     "teachers.replay": ("Replay",),
 }
 _MODULE = {name: module for module, names in _FROM.items() for name in names}
@@ -108,7 +110,9 @@ __all__ = [
     "UsageError",
     "__version__",
     "build",
+    "completion",
     "load",
+    "show",
 ]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import logging
 import os
 import re
 import shutil
@@ -16,11 +15,10 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from gpt4_instruct.errors import OutputError, UsageError
+from gpt4_instruct.progress import wanted
 from gpt4_instruct.storage import home
 
 __all__ = ["FORMS", "find_model", "quiet", "smollm2_folder", "smollm2_identity"]
-
-_log = logging.getLogger(__name__)
 
 # The one small instruction model on PyPI; its own dependencies (llm, llama-cpp-python) are not needed to read the file.
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -127,7 +125,8 @@ def smollm2_folder() -> Path:
         with FileLock(folder.with_name(f".{folder.name}.lock")):
             if not folder.is_dir():  # else another process wrote it meanwhile
                 shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
-                _log.info("converting %s once to %s (about 20 s)", _GGUF, folder)
+                if wanted():
+                    print(f"SmolLM2 is converted once, to {folder} (about 20 s)", file=sys.stderr)
                 _convert(source, temporary)
                 os.rename(temporary, folder)
     except OSError as error:

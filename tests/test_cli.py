@@ -160,7 +160,9 @@ def test_a_read_only_folder_and_a_full_disk(tasks, tmp_path):
         "resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))\n"
         "from gpt4_instruct.cli import main; main()"
     )
-    full = subprocess.run([sys.executable, "-c", code, *map(str, arguments), str(tmp_path / "out")], capture_output=True, text=True)
+    full = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments), str(tmp_path / "out")], capture_output=True, text=True
+    )
     assert full.returncode == 1
     assert full.stderr.startswith("error: ") and len(full.stderr.strip().splitlines()) == 1, full.stderr
     assert not (tmp_path / "out").exists()

@@ -97,7 +97,7 @@ def test_ctrl_c_finishes_what_is_in_flight_and_says_how_to_go_on(endpoint, tasks
     process = start(tasks, tmp_path / "out", "english")
     wait_for(endpoint, 12, process)
     process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "finishing" in stderr and "run the same command again" in stderr
     assert "Traceback" not in stderr

@@ -17,7 +17,9 @@ def ask(teacher: Replay, prompt: str, sample: int = 0) -> str:
 
 
 def test_a_question_recorded_twice_has_two_samples():
-    teacher = Replay([{"prompt": "p", "output": "one"}, {"prompt": "q", "output": "x"}, {"prompt": "p", "output": "two"}])
+    teacher = Replay(
+        [{"prompt": "p", "output": "one"}, {"prompt": "q", "output": "x"}, {"prompt": "p", "output": "two"}]
+    )
     assert (ask(teacher, "p"), ask(teacher, "p", 1)) == ("one", "two")
     for prompt, sample in (("p", 2), ("unknown", 0)):
         with pytest.raises(RequestRefusedError) as caught:

@@ -276,14 +276,17 @@ class Split(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         unanswered: list[TransientError] = []
         rows = 0
 
-        async def work(item: Row | Reject) -> Row | Reject | TransientError:
-            return await self._advance(engine, item)
-
         try:
             with (
                 jsonlines.open(folder / "rejects.jsonl", "w") as rejects,
                 progress(self._total, self.NAME, "row") as bar,
             ):
+
+                async def work(item: Row | Reject) -> Row | Reject | TransientError:
+                    outcome = await self._advance(engine, item)
+                    bar.update()  # when a row is done, which may be long before its turn to come out
+                    return outcome
+
                 for outcome in engine.stream(work, self._begun()):
                     if isinstance(outcome, TransientError):
                         unanswered.append(outcome)
@@ -296,7 +299,6 @@ class Split(datasets.ArrowBasedBuilder):  # type: ignore[misc]
                             tokens["prompt"] += answer.prompt_tokens
                             tokens["completion"] += answer.completion_tokens
                         yield self.to_columns(outcome)
-                    bar.update()
                     bar.set_postfix({"accepted": rows, "rejected": reasons.total()}, refresh=False)
         finally:
             ledger.close()
