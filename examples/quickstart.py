@@ -50,7 +50,7 @@ def main() -> None:
     left_out = sum(results[-1].rejected.values())
     print(
         f"\nSmolLM2 knows no Chinese. Of its {half} answers to Chinese instructions {left_out} were rejected; the "
-        "others are\nChinese by their characters, not by their sense. For Chinese worth having, name a teacher that knows it:"
+        "others are\nChinese by their characters, not by their sense. For Chinese worth having, name another teacher:"
         "\n\n  OPENAI_API_KEY=... gpt4-instruct build chinese --teacher openai:gpt-4o --out my-data"
     )
 
