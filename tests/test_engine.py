@@ -118,6 +118,15 @@ def test_an_unreachable_endpoint_ends_the_run_soon(monkeypatch, tmp_path):
         run(ledger_at(tmp_path), connect("openai:m"), map(str, range(100)))
 
 
+def test_an_endpoint_that_goes_away_ends_the_run(endpoint, tmp_path):
+    endpoint.script = lambda request, count: "x" if len(endpoint.asked) < 50 else error_reply(503, None)
+    ledger = ledger_at(tmp_path)
+    with pytest.raises(RunStoppedError, match="20 requests in a row failed"):
+        run(ledger, connect("openai:m"), map(str, range(5000)), concurrency=10, keep_errors=True)
+    assert ledger.counts()["settled"] == 49
+    assert len(endpoint.asked) < 49 + 40 * 6
+
+
 def test_an_exception_of_the_caller_ends_the_run(endpoint, tmp_path):
     engine = Engine(ledger_at(tmp_path))
 

@@ -35,6 +35,7 @@ R = TypeVar("R")
 
 _ATTEMPTS = 6
 _UNREACHABLE_ATTEMPTS = 3  # when nothing has been answered yet: most likely a wrong address
+_HOPELESS = 20  # requests that failed all their attempts, with no answer in between: the endpoint is gone
 _FIRST_DELAY_S = 0.5
 _LONGEST_DELAY_S = 60.0
 # Items under way at once. The oldest must come out first, so this is how far a slow answer can be overtaken.
@@ -48,7 +49,7 @@ class _Stop(Exception):
 
 
 class Engine:
-    """Asks teachers on behalf of one run.
+    """Asks teachers on behalf of one run, which is one call of `stream`.
 
     Args:
         ledger: what was ever answered; used from the engine's thread only while `stream` runs.
@@ -64,6 +65,7 @@ class Engine:
         self._teachers: dict[int, Teacher] = {}
         self._flying: dict[str, asyncio.Task[Answer]] = {}
         self._sending = 0
+        self._failed_in_a_row = 0
         self._committing: asyncio.Future[None] | None = None
         self._failure: Exception | None = None
         self._stopping = threading.Event()
@@ -114,6 +116,12 @@ class Engine:
                     if error.unreachable and attempt >= _UNREACHABLE_ATTEMPTS and not self.asked:
                         raise RunStoppedError(f"{error}. Check the address and the network") from None
                     if attempt == _ATTEMPTS:
+                        self._failed_in_a_row += 1
+                        if self._failed_in_a_row >= _HOPELESS:
+                            raise RunStoppedError(
+                                f"{_HOPELESS} requests in a row failed {_ATTEMPTS} times each (last: {error}); "
+                                f"every answer so far is in {self.ledger.path}: run the same command again to go on"
+                            ) from None
                         raise
                     delay = _delay_s(attempt, error.retry_after_s)
                 finally:
@@ -127,6 +135,7 @@ class Engine:
         await self._commit()
         answer = read(teacher, request, key, raw)
         self.asked += 1
+        self._failed_in_a_row = 0
         return answer
 
     def _lane(self, teacher: Teacher) -> asyncio.Semaphore:

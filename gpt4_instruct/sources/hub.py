@@ -65,8 +65,13 @@ class HubSource(Source):
 
     def __iter__(self) -> Iterator[Instruction | Reject]:
         stem = self._id.rstrip("/").rsplit("/", 1)[-1]
-        for number, row in enumerate(self._stream(), start=1):
-            yield from adapt(row, f"{stem}-{number}", f"{self.name}:{number}")
+        number = 0
+        try:
+            for number, row in enumerate(self._stream(), start=1):
+                yield from adapt(row, f"{stem}-{number}", f"{self.name}:{number}")
+        except (OSError, ValueError, RuntimeError) as error:  # a network that fails, a file that is not what it says
+            why = " ".join(str(error).split())[:300]
+            raise SourceError(f"{self.name} cannot be read past row {number}: {why}") from error
 
     def count(self) -> int | None:
         """The number of rows that the dataset states, if it does."""
