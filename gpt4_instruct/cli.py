@@ -71,32 +71,38 @@ def build(
     """
     from gpt4_instruct.splits.build import build as run
 
-    result = run(
-        split,
-        source,
-        out=out,
-        teacher=teacher,
-        translator=translator,
-        answers_from=answers_from or (),
-        scorer=scorer,
-        limit=limit,
-        ledger=ledger,
-        seed=seed,
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        concurrency=concurrency,
-        overwrite=overwrite,
-        strict=strict,
-    )
+    try:
+        result = run(
+            split,
+            source,
+            out=out,
+            teacher=teacher,
+            translator=translator,
+            answers_from=answers_from or (),
+            scorer=scorer,
+            limit=limit,
+            ledger=ledger,
+            seed=seed,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            concurrency=concurrency,
+            overwrite=overwrite,
+            strict=strict,
+        )
+    except KeyboardInterrupt:
+        # The second Ctrl-C: a model's thread may be busy for long and python would wait for it, so leave at once.
+        print("stopped; the same command goes on from the ledger", file=sys.stderr, flush=True)
+        os._exit(_INTERRUPTED)
     left_out = sum(result.rejected.values())
     reasons = ", ".join(f"{count} {reason}" for reason, count in result.rejected.items())
     typer.echo(
         f"{result.split}: {result.rows:,} rows accepted, {left_out:,} rejected{f' ({reasons})' if reasons else ''}; "
         f"{result.asked:,} requests sent, {result.reused:,} from the ledger, {result.seconds:.1f} s"
     )
-    typer.echo(f'load_dataset("{result.folder}", "{result.split}")')
-    if not result.rows:
+    if result.rows:
+        typer.echo(f'load_dataset("{result.folder}", "{result.split}")')
+    else:
         typer.echo(f"error: no row was accepted; see {result.folder}/rejects/{result.split}.jsonl", err=True)
         raise typer.Exit(1)
 
@@ -122,7 +128,3 @@ def main() -> None:
     except Gpt4InstructError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        # A second Ctrl-C: a model's thread may still be busy and would be waited for, so leave at once.
-        print("stopped; the same command goes on from the ledger", file=sys.stderr, flush=True)
-        os._exit(_INTERRUPTED)

@@ -10,6 +10,8 @@ import json
 import re
 from typing import Any
 
+from gpt4_instruct.records import well_formed
+
 __all__ = [
     "ALPACA",
     "ALPACA_NO_INPUT",
@@ -137,17 +139,17 @@ def render_score(task: str, response: str) -> str:
 # --- reading the replies --------------------------------------------------------------------------------------------
 
 
-def _json_object(text: str) -> dict[str, Any] | None:
-    """The JSON object in a reply, alone, in a code fence or between other words; none when there is none."""
-    start, end = text.find("{"), text.rfind("}")
-    if start < 0 or end < start:
-        return None
-    try:
-        # strict=False: models write raw newlines into strings.
-        found = json.loads(text[start : end + 1], strict=False)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
+def _json_object(text: str, wanted: str) -> dict[str, Any] | None:
+    """The JSON object with the key `wanted` in a reply, alone, in a code fence or between other words; or none."""
+    decode = json.JSONDecoder(strict=False).raw_decode  # models write raw newlines into strings
+    for brace in re.finditer(r"\{", text):
+        try:
+            found, _ = decode(text, brace.start())
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(found, dict) and wanted in found:
+            return found
+    return None
 
 
 def read_choice(text: str, choices: tuple[str, ...]) -> str:
@@ -156,20 +158,22 @@ def read_choice(text: str, choices: tuple[str, ...]) -> str:
     >>> read_choice('{"answer": "7"}', SCORES), read_choice("7\\nGood.", SCORES)
     ('7', '7\\nGood.')
     """
-    found = _json_object(text) if text.lstrip().startswith("{") else None
-    value = found.get("answer") if found is not None and len(found) == 1 else None
+    found = _json_object(text, "answer") if text.lstrip().startswith("{") else None
+    value = found["answer"] if found is not None and len(found) == 1 else None
     return str(value) if isinstance(value, str | int) and str(value) in choices else text
 
 
-_NUMBER = r"(?P<score>\d{1,3}(?:\.\d+)?)"
+_NUMBER = r"(?P<score>\d{1,3})(?:\.0+)?"
 _OUT_OF_TEN = r"\s*(?:/\s*10|out\s+of\s+(?:10|ten)|points?|分)"
 _LABEL = r"(?:(?:overall|final|total|the|my|answer|综合|最终|总体)\s*)*(?:score|rating|grade|评分|得分|分数|打分)"
+# What makes a number something else: a fraction, a range, another scale, a percentage.
+_NOT_MORE = r"(?!\**\s*(?:[-/–—~%½¼¾]|to\b|or\b|out\s+of\b|[或到至])|[.,]?\d)"
 # A first line that holds the score and nothing else: "7", "**Score: 7/10**", "评分：8分。"
-_ALONE = re.compile(rf"\W*(?:{_LABEL}\s*(?:is|of|为|是)?\W*)?{_NUMBER}(?:{_OUT_OF_TEN})?\W*", re.IGNORECASE)
+_ALONE = re.compile(rf"[^\w-]*(?:{_LABEL}\s*(?:is|of|为|是)?[^\w-]*)?{_NUMBER}\**(?:{_OUT_OF_TEN})?[^\w%]*", re.IGNORECASE)
 # Elsewhere a number counts only when it says what it is.
 _NAMED = re.compile(
-    rf"(?:{_LABEL}\s*(?:is|of|为|是)?[\s:：*]*{_NUMBER}(?![\d.]*\d))"
-    rf"|(?<![\d./])(?P<over>\d{{1,3}}(?:\.\d+)?)\s*(?:/\s*10(?!\d)|out\s+of\s+(?:10|ten))",
+    rf"{_LABEL}\s*(?:is|of|为|是)?[\s:：*]*{_NUMBER}(?:\**{_OUT_OF_TEN})?{_NOT_MORE}"
+    rf"|(?<![\d./-])(?P<over>\d{{1,3}})(?:\.0+)?\**\s*(?:/\s*10|out\s+of\s+(?:10|ten)){_NOT_MORE}",
     re.IGNORECASE,
 )
 
@@ -189,8 +193,6 @@ def read_score(text: str) -> int | None:
     alone = _ALONE.fullmatch(first)
     if alone:
         found = {alone["score"]}
-        if re.search(r"[-−]\s*\d", first):
-            return None
     else:
         found = {match["score"] or match["over"] for match in _NAMED.finditer(stripped)}
     if len(found) != 1:
@@ -216,12 +218,12 @@ def read_translation(text: str) -> tuple[str, str] | None:
     >>> read_translation("写一首诗。") is None
     True
     """
-    found = _json_object(text)
+    found = _json_object(text, "instruction")
     if found is not None:
-        instruction, input = found.get("instruction"), found.get("input", "")
+        instruction, input = found["instruction"], found.get("input") or ""
     else:
         labelled = _LABELLED.fullmatch(text.strip())
         instruction, input = (labelled["instruction"], labelled["input"] or "") if labelled else (None, "")
     if not isinstance(instruction, str) or not isinstance(input, str) or not instruction.strip():
         return None
-    return instruction.strip(), input.strip()
+    return well_formed(instruction).strip(), well_formed(input).strip()

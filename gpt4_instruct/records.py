@@ -33,6 +33,7 @@ __all__ = [
     "content_key",
     "features",
     "provenance",
+    "well_formed",
 ]
 
 Language = Literal["en", "zh"]
@@ -219,6 +220,15 @@ class Reject:
     instruction: str = ""
     input: str = ""
     output: str = ""
+
+
+def well_formed(text: str) -> str:
+    r"""The text with halves of surrogate pairs replaced, which JSON can hold and no file or database can.
+
+    >>> well_formed("half an emoji \ud83d, a whole one \ud83d\ude00")
+    'half an emoji \ufffd, a whole one \U0001f600'
+    """
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def provenance(answer: Answer) -> dict[str, Any]:

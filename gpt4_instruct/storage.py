@@ -5,21 +5,40 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import jsonlines
+from filelock import FileLock
 
 from gpt4_instruct.errors import OutputError
 
-__all__ = ["home", "read_json", "replace_text", "sha256", "write_json", "write_jsonl"]
+__all__ = ["home", "lock", "read_json", "replace_text", "sha256", "write_json"]
 
 
 def home() -> Path:
     """Where ledger, locks and converted models are kept: ``$GPT4_INSTRUCT_HOME``, by default ``~/.gpt4_instruct``."""
-    return Path(os.environ.get("GPT4_INSTRUCT_HOME") or Path.home() / ".gpt4_instruct")
+    return Path(os.environ.get("GPT4_INSTRUCT_HOME") or "~/.gpt4_instruct").expanduser()
+
+
+def lock(path: Path, *, blocking: bool = True) -> FileLock:
+    """A lock between processes on a path, as a file of ours elsewhere: one beside it could never be removed safely.
+
+    Args:
+        path: what is locked.
+        blocking: wait for it; else entering it raises `filelock.Timeout` when another process has it.
+
+    Raises:
+        OutputError: `home()` cannot be written.
+    """
+    locks = home() / "locks"
+    try:
+        locks.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {locks}: {error.strerror}. GPT4_INSTRUCT_HOME names another folder") from error
+    name = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return FileLock(locks / f"{name}.lock", blocking=blocking)
 
 
 def sha256(path: Path) -> str:
@@ -61,16 +80,6 @@ def replace_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Writes `content` as indented JSON to `path`, whole or not at all. Raises what `replace_text` raises."""
     replace_text(path, json.dumps(content, ensure_ascii=False, indent=2) + "\n")
-
-
-def write_jsonl(path: Path, rows: Iterable[Any]) -> int:
-    """Writes a JSON line for each row, whole or not at all; returns how many. Raises what `replace_text` raises."""
-    count = 0
-    with _replacing(path) as temporary, jsonlines.open(temporary, "w") as writer:
-        for row in rows:
-            writer.write(row)
-            count += 1
-    return count
 
 
 def read_json(path: Path) -> Any:

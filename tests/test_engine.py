@@ -19,6 +19,7 @@ from gpt4_instruct.generation.engine import Engine
 from gpt4_instruct.generation.ledger import Ledger
 from gpt4_instruct.records import Message, Request
 from gpt4_instruct.teachers.base import connect
+from gpt4_instruct.teachers.replay import Replay
 from tests.endpoint import Reply, error_reply
 
 
@@ -201,6 +202,38 @@ def test_a_full_disk_is_one_line(endpoint, tmp_path):
     assert settled < 50
     ledger.close()
     assert Ledger(tmp_path / "ledger.sqlite3").counts().get("settled", 0) == settled
+
+
+def test_half_a_response_that_was_settled_is_asked_again(endpoint, tmp_path):
+    """A run may be killed between keeping a response and finding that it is none."""
+    ledger = ledger_at(tmp_path)
+    teacher = connect("openai:m")
+    asked = Request(teacher.endpoint, teacher.model, (Message("user", "p"),))
+    ledger.sent(asked.key, asked, asked.to_json(), teacher.spec)
+    ledger.settle(asked.key, '{"half')
+    ledger.commit()
+    texts, _ = run(ledger, teacher, ["p"])
+    assert texts == ["This is a fine answer."]
+    assert ledger.counts() == {"settled": 1}
+
+
+def test_a_teacher_that_cannot_be_closed_does_not_hang_the_run(tmp_path):
+    class Clumsy(Replay):
+        async def close(self):
+            raise OSError("stuck")
+
+    with pytest.raises(OSError, match="stuck"):
+        run(ledger_at(tmp_path), Clumsy([{"prompt": "p", "output": "x"}]), ["p"])
+
+
+def test_an_engine_serves_one_stream(tmp_path):
+    async def work(item):
+        return item
+
+    engine = Engine(ledger_at(tmp_path))
+    assert list(engine.stream(work, [1, 2])) == [1, 2]
+    with pytest.raises(RuntimeError, match="one stream"):
+        list(engine.stream(work, [1]))
 
 
 def test_it_works_where_an_event_loop_runs_already(endpoint, tmp_path):

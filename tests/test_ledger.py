@@ -81,6 +81,15 @@ def test_what_is_no_ledger_is_left_alone(tmp_path):
         Ledger(tmp_path)
 
 
+def test_a_file_that_is_refused_keeps_its_mode(tmp_path):
+    text = tmp_path / "notes.txt"
+    text.write_text("mine " * 100)
+    text.chmod(0o644)
+    with pytest.raises(LedgerError):
+        Ledger(text)
+    assert text.stat().st_mode & 0o777 == 0o644
+
+
 WRITER = """
 import sys
 from pathlib import Path

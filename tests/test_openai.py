@@ -63,10 +63,11 @@ def test_structured_output_where_the_endpoint_has_it(endpoint):
     assert endpoint.asked[1]["response_format"]["json_schema"]["schema"] == TRANSLATION_SCHEMA
 
 
-def test_structured_output_is_given_up_once_where_it_is_refused(endpoint):
+@pytest.mark.parametrize("code", [None, "unsupported_parameter"])
+def test_structured_output_is_given_up_once_where_it_is_refused(endpoint, code):
     def script(request, count):
         if "response_format" in request:
-            return error_reply(400, None, "Invalid parameter", param="response_format")
+            return error_reply(400, code, "Invalid parameter", param="response_format")
         return "7\nClear."
 
     endpoint.script = script
@@ -214,9 +215,41 @@ def test_the_key_is_cut_out_of_errors_and_responses(endpoint):
     assert ask(connect("openai:gpt-4")).text == "Your key is [redacted]."
 
 
-def test_an_address_with_a_password_is_not_written_down(monkeypatch):
-    teacher = OpenAITeacher("gpt-4", api_key="k", base_url="https://me:secret@host/v1?token=secret")
-    assert teacher.endpoint == "https://host/v1"
+def test_a_key_that_is_a_word_is_no_secret(endpoint):
+    endpoint.key = "fine"
+    endpoint.script = lambda request, count: "A fine answer."
+    assert ask(OpenAITeacher("gpt-4", api_key="fine")).text == "A fine answer."
+
+
+@pytest.mark.parametrize(
+    ("key", "url"),
+    [
+        ("sk-secret…", "http://127.0.0.1:1/v1"),
+        ("sk-sec\nret", "http://127.0.0.1:1/v1"),
+        ("sk-sec ret", "http://127.0.0.1:1/v1"),
+        ("k", "https://me:secret@host/v1"),
+        ("k", "sk-secret"),
+        ("k", "me:secret@host/v1"),
+    ],
+)
+def test_a_broken_key_or_address_is_said_without_showing_it(key, url):
+    with pytest.raises(UsageError) as caught:
+        OpenAITeacher("gpt-4", api_key=key, base_url=url)
+    assert "sec" not in str(caught.value)
+
+
+def test_two_samples_with_a_seed_are_two_draws(endpoint):
+    teacher = connect("openai:gpt-4")
+    for sample in (0, 1):
+        asked = Request(teacher.endpoint, "gpt-4", (Message("user", "p"),), {"seed": 5}, sample=sample)
+        asyncio.run(teacher.ask(asked))
+        asyncio.run(teacher.close())
+    assert [each["seed"] for each in endpoint.asked] == [5, 6]
+
+
+def test_half_a_surrogate_pair_is_no_trap(endpoint):
+    endpoint.script = lambda request, count: "half an emoji \ud83d, a whole one \U0001f600"
+    assert ask(connect("openai:gpt-4")).text == "half an emoji \ufffd, a whole one \U0001f600"
 
 
 def test_what_is_missing_is_said_at_once(monkeypatch):

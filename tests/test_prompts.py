@@ -72,7 +72,7 @@ def test_a_score_is_whole_and_in_range_or_none(reply):
 @given(
     st.sampled_from(SCORES),
     st.sampled_from(
-        ["{}", "{}/10", "Score: {}", "**Score:** {}", "Rating: {}/10.", "评分：{}分", "{} out of 10", " {}\n", "[{}]"]
+        ["{}", "{}/10", "Score: {}", "**Score:** {}", "Rating: {}/10.", "评分：{}分", "{} out of 10", " {}\n", "[{}]", "{}.0", "{}.0/10", "**{}**/10", "Overall score is {}."]
     ),
     st.sampled_from(["", "\nIt is clear, has 3 parts and cites 2 sources.", "\n\n这个回答很有帮助。"]),
 )
@@ -82,7 +82,8 @@ def test_a_score_is_read_in_every_usual_form(score, form, explanation):
 
 @pytest.mark.parametrize(
     "reply",
-    ["", "good", "0", "11", "100/100", "8.5", "7.5/10", "-3", "3-4", "7 or 8", "1. It is helpful.", "Score: 12",
+    ["Score: 4/5", "Score: 7-8", "Score: 7 to 8", "Score: 8,5", "9 out of 100", "Score: 8/100", "Score: 10%", "Score: 7½", "-3/10",
+     "", "good", "0", "11", "100/100", "8.5", "7.5/10", "-3", "3-4", "7 or 8", "1. It is helpful.", "Score: 12",
      "The answer has 3 parts.", "I give helpfulness 8/10 and accuracy 6/10.", "⅞", "８５"],
 )  # fmt: skip
 def test_a_score_that_is_not_there_is_not_made_up(reply):
@@ -104,12 +105,12 @@ def test_reading_never_fails(reply):
 @given(text.filter(str.strip), text)
 def test_a_translation_comes_back_from_json_in_any_wrapping(instruction, given_input):
     reply = json.dumps({"instruction": instruction, "input": given_input}, ensure_ascii=False)
-    for wrapped in (reply, f"```json\n{reply}\n```", f"Here it is:\n{reply}\nDone."):
+    for wrapped in (reply, f"```json\n{reply}\n```", f"Here it is, {{x}}:\n{reply}\nDone {{y}}."):
         assert read_translation(wrapped) == (instruction.strip(), given_input.strip())
 
 
 @pytest.mark.parametrize(
-    "reply", ["", "{}", '{"instruction": ""}', '{"instruction": 3}', "[1]", '{"instruction": "a", "inp']
+    "reply", ["", "{}", '{"instruction": ""}', '{"instruction": 3}', "[1]", '{"instruction": "a", "inp', '{"instruction": "a", "input": 3}']
 )
 def test_half_a_translation_is_none(reply):
     assert read_translation(reply) is None

@@ -85,8 +85,13 @@ class Engine:
         key = content_key(content)
         raw = self.ledger.settled(key)
         if raw is not None:
-            self.reused += 1
-            return read(teacher, request, key, raw)
+            try:
+                answer = read(teacher, request, key, raw)
+            except TransientError as error:  # a run was killed before it could tell that this is half a response
+                self.ledger.fail(key, str(error), unknown=True)
+            else:
+                self.reused += 1
+                return answer
         task = self._flying.get(key)
         if task is None:  # two rows may ask the same at the same time
             task = asyncio.create_task(self._answer(teacher, request, key, content))
@@ -184,9 +189,12 @@ class Engine:
         Raises:
             InterruptedRunError: Ctrl-C was pressed.
         """
+        if self._stopping.is_set():
+            raise RuntimeError("an Engine serves one stream: make another")
         results: queue.SimpleQueue[list[R] | BaseException | None] = queue.SimpleQueue()
+        iterator = iter(items)
         thread = threading.Thread(
-            target=lambda: asyncio.run(self._run(work, iter(items), results)), name="gpt4-instruct-engine", daemon=True
+            target=lambda: asyncio.run(self._run(work, iterator, results)), name="gpt4-instruct-engine", daemon=True
         )
         with self._interruptible():
             thread.start()
@@ -248,9 +256,13 @@ class Engine:
                 task.cancel()
             # What was sent is worth waiting for; what only waits for its turn ends by itself with _Stop.
             await asyncio.gather(*under_way, *self._flying.values(), return_exceptions=True)
-            for teacher in self._teachers.values():
-                await teacher.close()
-            results.put(None)
+            try:
+                for teacher in self._teachers.values():
+                    await teacher.close()
+            except Exception as error:
+                results.put(error)
+            finally:
+                results.put(None)
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:

@@ -14,7 +14,6 @@ Write-ahead logging with ``synchronous=NORMAL``: a killed process loses nothing,
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from pathlib import Path
 
 from gpt4_instruct.errors import LedgerError
 from gpt4_instruct.records import Request
-from gpt4_instruct.storage import home
+from gpt4_instruct.storage import home, lock
 
 __all__ = ["Ledger", "default_path"]
 
@@ -68,11 +67,14 @@ class Ledger:
         self.path = path
         with self._errors():
             path.parent.mkdir(parents=True, exist_ok=True)
-            # autocommit: transactions are begun below, as immediate ones, so that two processes queue up, not collide.
-            self._db = sqlite3.connect(path, timeout=60.0, isolation_level=None, check_same_thread=False)
-            os.chmod(path, 0o600)  # prompts may be private
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            self._prepare()
+            with lock(path):  # two processes may open a new one at the same moment
+                is_new = not path.exists()
+                # autocommit: transactions are begun below, as immediate ones, so that two processes queue up.
+                self._db = sqlite3.connect(path, timeout=60.0, isolation_level=None, check_same_thread=False)
+                self._db.execute("PRAGMA synchronous = NORMAL")
+                self._prepare()
+                if is_new:
+                    path.chmod(0o600)  # prompts may be private
 
     def _prepare(self) -> None:
         (application,) = self._db.execute("PRAGMA application_id").fetchone()
@@ -80,10 +82,8 @@ class Ledger:
         if application == 0 and tables == 0:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("BEGIN IMMEDIATE")
-            (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            if tables == 0:  # no other process was faster
-                for statement in _SCHEMA.split(";"):
-                    self._db.execute(statement)
+            for statement in _SCHEMA.split(";"):
+                self._db.execute(statement)
             self._db.execute("COMMIT")
         elif application != _APPLICATION_ID:
             raise LedgerError(f"{self.path} is a database, but not a ledger: name another file with --ledger")

@@ -21,11 +21,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from gpt4_instruct.errors import OutputError, OutputExistsError
 from gpt4_instruct.publishing.cards import render_dataset_card
-from gpt4_instruct.storage import home, read_json, replace_text, sha256, write_json
+from gpt4_instruct.storage import lock, read_json, replace_text, sha256, write_json
 
 __all__ = ["MANIFEST", "add_config", "building", "check_free", "read_manifest"]
 
@@ -56,16 +56,18 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def check_free(folder: Path, config: str, *, overwrite: bool) -> None:
     """Makes sure that a config can be added to a folder without touching anybody's files.
 
+    A config of no rows is none: it may be built again.
+
     Raises:
         OutputExistsError: the folder has this config already and `overwrite` is not set.
         OutputError: the folder is not of ours, is a file, or cannot be written.
     """
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file: name a folder")
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and any(not _is_scratch(each) for each in folder.iterdir()):
         if not (folder / MANIFEST).is_file():
             raise OutputError(f"{folder} is not empty and holds no manifest.json of ours: name another folder")
-        if config in read_manifest(folder)["configs"] and not overwrite:
+        if read_manifest(folder)["configs"].get(config, {}).get("rows") and not overwrite:
             raise OutputExistsError(f"{folder} already holds {config}: --overwrite replaces it, --out names another")
     existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     if not os.access(existing, os.W_OK):
@@ -73,30 +75,38 @@ def check_free(folder: Path, config: str, *, overwrite: bool) -> None:
 
 
 @contextmanager
-def building(folder: Path, config: str) -> Iterator[Path]:
-    """A scratch folder beside `folder` in which one config is built; it is gone afterwards, however that ends.
+def building(folder: Path, config: str, *, overwrite: bool) -> Iterator[Path]:
+    """A scratch folder in which one config is built; it is gone afterwards, however that ends.
+
+    It is on the same disk as `folder`: inside it where it is there, beside it where it is not.
 
     Raises:
-        OutputError: the same config is being built for the same folder by another process, or nothing can be written.
+        OutputError: the same config is being built for the same folder by another process, or nothing can be written;
+            and what `check_free` raises.
     """
-    folder = folder.absolute()
-    scratch = folder.with_name(f".{folder.name}.{config}.building")
-    lock = _lock(scratch, blocking=False)
+    folder = folder.resolve()
+    scratch = folder / f".{config}.building" if folder.is_dir() else folder.with_name(f".{folder.name}.{config}.building")
+    own = lock(folder / config, blocking=False)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-        shutil.rmtree(scratch, ignore_errors=True)  # of a build that was killed; its answers are in the ledger
-        scratch.mkdir()
+        own.acquire()
     except Timeout:
         message = f"another process is building {config} for {folder}: wait for it, or name another folder"
         raise OutputError(message) from None
-    except OSError as error:
-        raise OutputError(f"cannot write {folder.parent}: {error.strerror}: name another folder with --out") from error
     try:
+        check_free(folder, config, overwrite=overwrite)  # another process may have built it since the caller looked
+        try:
+            shutil.rmtree(scratch, ignore_errors=True)  # of a build that was killed; its answers are in the ledger
+            scratch.mkdir(parents=True)
+        except OSError as error:
+            raise OutputError(f"cannot write {scratch.parent}: {error.strerror}: name another --out") from error
         yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-        lock.release()
+        own.release()
+
+
+def _is_scratch(path: Path) -> bool:
+    return path.name.startswith(".") and path.name.endswith(".building")
 
 
 def add_config(folder: Path, config: str, prepared: Path) -> dict[str, Any]:
@@ -116,47 +126,41 @@ def add_config(folder: Path, config: str, prepared: Path) -> dict[str, Any]:
     Raises:
         OutputError: something cannot be written.
     """
-    folder = folder.absolute()
+    folder = folder.resolve()
     facts = read_json(prepared / "facts.json")
     try:
-        with _lock(folder, blocking=True):  # two splits built at once into one folder take turns here
-            fresh = not (folder / MANIFEST).is_file()
-            target = prepared.with_name("folder") if fresh else folder
-            manifest: dict[str, Any] = {"format": _FORMAT, "configs": {}} if fresh else read_manifest(folder)
-            if manifest["configs"].pop(config, None) is not None:
-                write_json(folder / MANIFEST, manifest)
+        with lock(folder):  # two splits built at once into one folder take turns here
+            target = folder if folder.is_dir() else prepared.with_name("folder")
+            target.mkdir(exist_ok=True)
+            manifest: dict[str, Any] = {"format": _FORMAT, "configs": {}}
+            if (target / MANIFEST).is_file():
+                manifest = read_manifest(target)
             entry = {
                 **facts,
                 "built": datetime.now(UTC).isoformat(timespec="seconds"),
                 # `datasets` cannot load a split of no rows, so there is none; its rejects say why.
                 "files": _shards(prepared, config) if facts["rows"] else [],
             }
-            manifest["configs"] = dict(sorted({**manifest["configs"], config: entry}.items()))
             shards = prepared.with_name("shards")
             shards.mkdir()
             for file, shard in zip(entry["files"], _parquet(prepared), strict=bool(facts["rows"])):
                 os.replace(shard, shards / Path(file["path"]).name)
-            (target / "rejects").mkdir(parents=True, exist_ok=True)
+            manifest["configs"].pop(config, None)
+            write_json(target / MANIFEST, manifest)
+            (target / "rejects").mkdir(exist_ok=True)
             if (target / config).exists():
                 os.replace(target / config, prepared.with_name("replaced"))
             if entry["files"]:
                 os.replace(shards, target / config)
             os.replace(prepared / "rejects.jsonl", target / "rejects" / f"{config}.jsonl")
+            manifest["configs"] = dict(sorted({**manifest["configs"], config: entry}.items()))
             replace_text(target / "README.md", render_dataset_card(manifest))
             write_json(target / MANIFEST, manifest)
-            if fresh:
+            if target != folder:
                 os.replace(target, folder)
     except OSError as error:
         raise OutputError(f"cannot write {folder}: {error.strerror}. Answers are kept in the ledger") from error
     return entry
-
-
-def _lock(path: Path, *, blocking: bool) -> FileLock:
-    """A lock on a path, as a file of ours elsewhere: one beside the path could never be removed safely."""
-    locks = home() / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]
-    return FileLock(locks / f"{name}.lock", blocking=blocking)
 
 
 def _parquet(prepared: Path) -> list[Path]:

@@ -111,7 +111,7 @@ def build(
         concurrency=concurrency,
         strict=strict,
     )
-    with building(folder, split) as scratch:
+    with building(folder, split, overwrite=overwrite) as scratch:
         prepared = scratch / "split"
         builder.download_and_prepare(str(prepared), file_format="parquet")
         entry = add_config(folder, split, prepared)

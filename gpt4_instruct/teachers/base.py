@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 
 from gpt4_instruct.errors import TransientError, UsageError
 from gpt4_instruct.prompts import read_choice
-from gpt4_instruct.records import Answer, Request
+from gpt4_instruct.records import Answer, Request, well_formed
 from gpt4_instruct.registry import find
 
 __all__ = ["Teacher", "completion", "connect", "read"]
@@ -86,7 +86,11 @@ def completion(
         {
             "model": model,
             "choices": [
-                {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish_reason}
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": well_formed(text)},
+                    "finish_reason": finish_reason,
+                }
             ],
             "usage": {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens},
         },
@@ -115,6 +119,7 @@ def read(teacher: Teacher, request: Request, key: str, raw: str) -> Answer:
         text = message.get("content") or refused or ""
         if not isinstance(text, str):  # a list of content parts
             text = "".join(part.get("text", "") for part in text)
+        text = well_formed(text)
         return Answer(
             text=read_choice(text, request.choices) if request.choices else text,
             finish_reason="content_filter" if refused else str(choice.get("finish_reason") or ""),

@@ -30,6 +30,7 @@ _OPENAI = "https://api.openai.com/v1"
 _TIMEOUT_S = 180.0  # the longest answers of 512 tokens take about a minute
 _CONNECT_TIMEOUT_S = 10.0
 _REDACTED = "[redacted]"
+_SECRET_CHARACTERS = 16
 
 # Error codes of the API that mean "no request of this run can succeed", whatever the status they come with.
 _RUN_CODES = frozenset(
@@ -67,12 +68,17 @@ class OpenAITeacher(Teacher):
             raise UsageError("the openai teacher needs a model's name: write openai:MODEL, such as openai:gpt-4")
         self._base_url = (base_url or os.environ.get("OPENAI_BASE_URL") or _OPENAI).rstrip("/")
         key = (api_key or os.environ.get("OPENAI_API_KEY") or "").strip()
+        if not (key.isascii() and key.isprintable()) or " " in key:
+            raise UsageError("OPENAI_API_KEY holds a character that no key has (a quote, a space, ...): copy it again")
         if not key and self._base_url == _OPENAI:
             raise UsageError(
                 "no API key for openai: set OPENAI_API_KEY, or OPENAI_BASE_URL for an endpoint that needs none"
             )
         if not self._base_url.startswith(("http://", "https://")):
-            raise UsageError(f"OPENAI_BASE_URL is not an http address: {self._base_url!r}")
+            # Not shown: it may be a key that was pasted into the wrong variable.
+            raise UsageError("OPENAI_BASE_URL is not an http address: it begins with http:// or https://")
+        if urlsplit(self._base_url).username is not None:
+            raise UsageError("OPENAI_BASE_URL holds a user or password: put what the endpoint wants in OPENAI_API_KEY")
         self._key = key
         self.spec = f"openai:{model}"
         self.model = model
@@ -84,6 +90,8 @@ class OpenAITeacher(Teacher):
         """The body of the endpoint's response, as it came. Raises what `Teacher.ask` says."""
         client = self._connect()
         body = dict(request.parameters)
+        if "seed" in body:
+            body["seed"] += request.sample  # the same seed for each would draw the same answer again
         response_format = _response_format(request) if self._structured else None
         try:
             return await self._post(client, request, body, response_format)
@@ -110,6 +118,9 @@ class OpenAITeacher(Teacher):
             return self._redact(response.text)
         except openai.OpenAIError as error:
             raise sort_error(error, self.endpoint, self._redact) from None
+        except (TypeError, ValueError) as error:  # the client cannot even write the request
+            message = self._redact(f"{type(error).__name__}: {error}")
+            raise RunStoppedError(f"the openai client cannot ask {self.endpoint}: {message}") from None
 
     def _connect(self) -> openai.AsyncOpenAI:
         if self._client is None:
@@ -125,7 +136,8 @@ class OpenAITeacher(Teacher):
         return self._client
 
     def _redact(self, text: str) -> str:
-        return text.replace(self._key, _REDACTED) if self._key else text
+        # "ollama" or "EMPTY", as people give servers of their own, is no secret but may be a word of an answer.
+        return text.replace(self._key, _REDACTED) if len(self._key) >= _SECRET_CHARACTERS else text
 
     async def close(self) -> None:
         """Closes the connections; a later `ask` opens new ones, on whatever event loop it is called from."""
@@ -174,7 +186,8 @@ def _sort_status(error: openai.APIStatusError, endpoint: str, redact: Any) -> Te
     code = str(body.get("code") or body.get("type") or "")
     said = body.get("message") or body.get("detail") or error.response.text or error.message
     message = " ".join(redact(str(said)).split())[:300]
-    if code in _RUN_CODES:
+    about_format = "response_format" in f"{body.get('param')} {message}"  # the teacher can do without
+    if code in _RUN_CODES and not about_format:
         return RunStoppedError(f"{endpoint} refuses the run ({status} {code}): {message}")
     if status in _ROW_STATUSES:
         # param names the offending field, which the message may not.
