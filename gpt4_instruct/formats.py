@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import re
@@ -12,9 +13,8 @@ from typing import Any
 __all__ = ["read_rows"]
 
 _BLOCK_CHARACTERS = 1 << 16
-_EDGE_CHARACTERS = 16  # an error this near the window's edge may come from the edge: a literal or an escape cut in two
+_EDGE_CHARACTERS = 64  # an error this near the window's edge may come from the edge: a literal or an escape cut in two
 _BETWEEN = re.compile(r"[\s,]*")
-_NEXT = re.compile(r"[\n,]\s*(?=\{)")
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, Any]]:
@@ -33,6 +33,10 @@ def read_rows(path: Path) -> Iterator[tuple[int, Any]]:
         ValueError: it is none of these formats.
     """
     suffix = path.suffix.lower()
+    if suffix != ".parquet":
+        with path.open("rb") as file:
+            if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+                raise ValueError(f"{path.name} is UTF-16: save it as UTF-8")
     if suffix in {".jsonl", ".ndjson"}:
         yield from _read_lines(path)
     elif suffix == ".json":
@@ -51,6 +55,8 @@ def _checked(row: Any) -> Any:
         json.dumps(row, ensure_ascii=False, default=str).encode("utf-8")
     except UnicodeEncodeError:
         return ValueError("not valid UTF-8")
+    except (ValueError, RecursionError):
+        return ValueError("nested too deeply, or a number too long")
     return row
 
 
@@ -70,14 +76,18 @@ def _read_array(path: Path) -> Iterator[tuple[int, Any]]:
     with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
         text = file.read(_BLOCK_CHARACTERS)
         if not text.lstrip().startswith("["):
+            if text.lstrip().split("\n", 1)[0].strip() == "{":
+                raise ValueError(f"{path.name} is one JSON object, not an array of rows or a row a line")
             yield from _read_lines(path)  # many a .json file holds JSON Lines
             return
         decode = json.JSONDecoder().raw_decode
         start = text.index("[") + 1
         line = 1 + text.count("\n", 0, start)
+        gap = ""  # what stands before the element
         while True:
             begin = _BETWEEN.match(text, start).end()  # type: ignore[union-attr]
             line += text.count("\n", start, begin)
+            gap += text[start:begin]
             if begin == len(text):
                 text, start = file.read(_BLOCK_CHARACTERS), 0
                 if not text:
@@ -85,52 +95,69 @@ def _read_array(path: Path) -> Iterator[tuple[int, Any]]:
                     return
                 continue
             if text[begin] == "]":
+                if (text[begin + 1 :] + file.read(_BLOCK_CHARACTERS)).strip():
+                    yield line, ValueError("something follows the end of the array; it is not read")
                 return
             try:
                 row, end = decode(text, begin)
                 half = end == len(text) and not isinstance(row, dict | list | str)  # a number may go on behind the edge
                 broken = len(text)
-            except RecursionError:
-                row, end, half, broken = ValueError("not JSON: nested too deeply"), 0, False, begin + 1
-            except json.JSONDecodeError as error:
-                row, end, broken = ValueError(f"not JSON: {error.msg}"), 0, error.pos
-                half = broken >= len(text) - _EDGE_CHARACTERS or error.msg.startswith("Unterminated string")
+            except (ValueError, RecursionError) as error:
+                row, end = (
+                    ValueError(f"not JSON: {getattr(error, 'msg', 'nested too deeply, or a number too long')}"),
+                    0,
+                )
+                broken = getattr(error, "pos", begin)
+                half = broken >= len(text) - _EDGE_CHARACTERS or str(error).startswith("Unterminated string")
             if half and (more := file.read(max(_BLOCK_CHARACTERS, len(text) - begin))):
                 # Each time as much again, so that a large element is decoded a few times only.
                 text, start = text[begin:] + more, 0
                 continue
             yield line, _checked(row) if end else row
+            found = None
             if not end:
-                # Go on at what looks like the next element's start.
-                following = _NEXT.search(text, max(begin + 1, text.rfind("\n", begin, broken)))
-                while following is None and (more := file.read(_BLOCK_CHARACTERS)):
-                    line += text.count("\n", begin)
-                    text, begin = more, 0
-                    following = _NEXT.search(text)
-                if following is None:
+                # Go on at what looks like the next element's start: where elements stand on lines of their own, a brace
+                # as far in as this one's, so as not to take a nested object for a row.
+                indent = gap.rpartition("\n")[2] if "\n" in gap else None
+                following = re.compile(
+                    r"[\n,]\s*(?=\{)" if indent is None else rf"\n{re.escape(indent)}(?:,\s*)?(?=\{{)"
+                )
+                found = following.search(text, max(begin + 1, text.rfind("\n", begin, broken)))
+                while found is None and (more := file.read(_BLOCK_CHARACTERS)):
+                    cut = max(begin, len(text) - _EDGE_CHARACTERS)  # the next start may lie across the edge
+                    line += text.count("\n", begin, cut)
+                    text, begin = text[cut:] + more, 0
+                    found = following.search(text)
+                if found is None:
                     return
-                end = following.end()
+                end = found.end()
             line += text.count("\n", begin, end)
-            start = end
+            start, gap = end, "" if found is None else found[0]
 
 
 def _read_csv(path: Path) -> Iterator[tuple[int, Any]]:
     csv.field_size_limit(1 << 30)  # the default refuses a whole file for one field of over 131,072 characters
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        reader = csv.DictReader(file)
+        reader = csv.reader(file, strict=True)
+        names: list[str] | None = None
         while True:
             number = reader.line_num + 1
             try:
-                row = next(reader, None)
+                fields = next(reader, None)
             except csv.Error as error:
-                yield number, ValueError(f"not CSV: {error}")
+                after = "; a quote is opened and not closed, and nothing after this line can be read"
+                yield number, ValueError(f"not CSV: {error}{after if 'unexpected end' in str(error) else ''}")
                 continue
-            if row is None:
+            if fields is None:
                 return
-            if None in row or any(value is None for value in row.values()):
-                yield number, ValueError(f"not {len(reader.fieldnames or [])} columns, as the first line has")
+            if not fields:  # a blank line
+                continue
+            if names is None:
+                names = fields
+            elif len(fields) != len(names):
+                yield number, ValueError(f"{len(fields)} fields, not {len(names)} as the first line")
             else:
-                yield number, _checked(row)
+                yield number, _checked(dict(zip(names, fields, strict=True)))
 
 
 def _read_parquet(path: Path) -> Iterator[tuple[int, Any]]:

@@ -169,7 +169,9 @@ _LABEL = r"(?:(?:overall|final|total|the|my|answer|综合|最终|总体)\s*)*(?:
 # What makes a number something else: a fraction, a range, another scale, a percentage.
 _NOT_MORE = r"(?!\**\s*(?:[-/–—~%½¼¾]|to\b|or\b|out\s+of\b|[或到至])|[.,]?\d)"
 # A first line that holds the score and nothing else: "7", "**Score: 7/10**", "评分：8分。"
-_ALONE = re.compile(rf"[^\w-]*(?:{_LABEL}\s*(?:is|of|为|是)?[^\w-]*)?{_NUMBER}\**(?:{_OUT_OF_TEN})?[^\w%]*", re.IGNORECASE)
+_ALONE = re.compile(
+    rf"[^\w-]*(?:{_LABEL}\s*(?:is|of|为|是)?[^\w-]*)?{_NUMBER}\**(?:{_OUT_OF_TEN})?[^\w%]*", re.IGNORECASE
+)
 # Elsewhere a number counts only when it says what it is.
 _NAMED = re.compile(
     rf"{_LABEL}\s*(?:is|of|为|是)?[\s:：*]*{_NUMBER}(?:\**{_OUT_OF_TEN})?{_NOT_MORE}"
@@ -191,10 +193,7 @@ def read_score(text: str) -> int | None:
     stripped = text.strip()
     first = stripped.split("\n", 1)[0]
     alone = _ALONE.fullmatch(first)
-    if alone:
-        found = {alone["score"]}
-    else:
-        found = {match["score"] or match["over"] for match in _NAMED.finditer(stripped)}
+    found = {alone["score"]} if alone else {match["score"] or match["over"] for match in _NAMED.finditer(stripped)}
     if len(found) != 1:
         return None
     score = found.pop()

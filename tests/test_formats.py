@@ -141,6 +141,66 @@ def test_a_csv_line_with_too_few_or_too_many_fields_is_not_padded(tmp_path):
     assert [type(row) for _, row in read_rows(tmp_path / "a.csv")] == [dict, ValueError, ValueError, dict]
 
 
+def test_what_follows_an_array_is_not_lost_silently(tmp_path):
+    (tmp_path / "a.json").write_text('[{"a": 1}]\n[{"a": 2}]')
+    assert [type(row) for _, row in read_rows(tmp_path / "a.json")] == [dict, ValueError]
+
+
+def test_a_broken_element_does_not_make_rows_of_what_is_nested_in_it(tmp_path):
+    rows = [{"instruction": "a"}, {"instruction": "b", "instances": [{"instruction": "nested"}]}, {"instruction": "c"}]
+    broken = json.dumps(rows, indent=1).replace('"instances":', '"instances"')
+    (tmp_path / "a.json").write_text(broken)
+    read = [row for _, row in read_rows(tmp_path / "a.json")]
+    assert [type(row) for row in read] == [dict, ValueError, dict]
+    assert read[2] == rows[2]
+
+
+@pytest.mark.parametrize("padding", range(65_300, 65_600, 7))
+def test_a_broken_element_at_the_windows_edge_costs_one_row(tmp_path, padding):
+    (tmp_path / "a.json").write_text('[{"a": "' + "x" * padding + '"},\n{"a" 1},\n{"a": 2},\n{"a": 3}]')
+    assert [type(row) for _, row in read_rows(tmp_path / "a.json")] == [dict, ValueError, dict, dict]
+
+
+@pytest.mark.parametrize("layout", ["[{0}, {1}, {0}]", "[\n  {0},\n  {1},\n  {0}\n]", "[\n{0}\n,\n{1}\n,{0}]"])
+@pytest.mark.parametrize("size", [10, 65_480, 200_000])
+def test_a_broken_element_of_any_size_costs_one_row(tmp_path, layout, size):
+    broken = '{"a": "' + "x" * size + '", "b" 1}'
+    (tmp_path / "a.json").write_text(layout.replace("{0}", '{"a": 1}').replace("{1}", broken))
+    assert [type(row) for _, row in read_rows(tmp_path / "a.json")] == [dict, ValueError, dict]
+
+
+@pytest.mark.parametrize("depth", [500, 990, 1000, 5000])
+def test_numbers_too_long_and_nesting_too_deep_cost_one_row(tmp_path, depth):
+    odd = ["[" * depth + "]" * depth, '{"n": ' + "7" * depth * 3 + "}"]
+    for name, layout in (("a.json", "[{0},\n{1},\n{0}]"), ("a.jsonl", "{0}\n{1}\n{0}")):
+        for element in odd:
+            (tmp_path / name).write_text(layout.replace("{0}", '{"a": 1}').replace("{1}", element))
+            first, _, last = [row for _, row in read_rows(tmp_path / name)]
+            assert first == last == {"a": 1}
+
+
+def test_lines_of_csv_are_those_of_the_file(tmp_path):
+    (tmp_path / "a.csv").write_text('a,b\n1,2\n\n"x\ny",3\n4,5\n')
+    assert [line for line, _ in read_rows(tmp_path / "a.csv")] == [2, 4, 6]
+
+
+def test_a_quote_that_is_not_closed_is_said(tmp_path):
+    (tmp_path / "a.csv").write_text('a,b\n1,2\n"x,3\n4,5\n')
+    (_, first), (line, second) = read_rows(tmp_path / "a.csv")
+    assert (first, line) == ({"a": "1", "b": "2"}, 3)
+    assert "not closed" in str(second)
+
+
+def test_one_object_and_utf16_are_said_once(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps({"data": [{"a": 1}]}, indent=1))
+    with pytest.raises(ValueError, match="one JSON object"):
+        list(read_rows(tmp_path / "a.json"))
+    for name in ("a.json", "a.jsonl", "a.csv"):
+        (tmp_path / name).write_text('[{"a": 1}]', encoding="utf-16")
+        with pytest.raises(ValueError, match="UTF-16"):
+            list(read_rows(tmp_path / name))
+
+
 def test_what_is_no_such_format_is_said(tmp_path):
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(ValueError, match=r"a\.txt is not"):

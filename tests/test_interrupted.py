@@ -125,6 +125,48 @@ def test_a_second_ctrl_c_stops_at_once(endpoint, tasks, tmp_path):
     assert process.returncode == 130
 
 
+def test_a_second_ctrl_c_does_not_wait_for_a_busy_thread(tasks, tmp_path):
+    """As a local model's is, in the middle of a batch."""
+    info = tmp_path / "sleepy-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: sleepy\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[gpt4_instruct.teachers]\nsleepy = sleepy:Sleepy\n")
+    (tmp_path / "sleepy.py").write_text(
+        "import asyncio, time\n"
+        "from gpt4_instruct import Teacher\n"
+        "class Sleepy(Teacher):\n"
+        "    spec = endpoint = model = 'sleepy'\n"
+        "    def __init__(self, argument): pass\n"
+        "    async def ask(self, request):\n"
+        "        print('asked', flush=True)\n"
+        "        await asyncio.to_thread(time.sleep, 60)\n"
+    )
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "gpt4_instruct",
+            "build",
+            "english",
+            "--teacher",
+            "sleepy",
+            "--out",
+            str(tmp_path / "out"),
+        ],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "asked\n"
+    process.send_signal(signal.SIGINT)
+    assert "finishing" in process.stderr.readline() + process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "goes on from the ledger" in stderr
+
+
 def test_the_same_build_twice_at_once_is_refused_the_second_time(endpoint, tasks, tmp_path):
     endpoint.script = lambda request, count: Reply("Fine.", delay_s=0.1)
     first = start(tasks, tmp_path / "out", "english")

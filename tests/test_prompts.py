@@ -72,7 +72,21 @@ def test_a_score_is_whole_and_in_range_or_none(reply):
 @given(
     st.sampled_from(SCORES),
     st.sampled_from(
-        ["{}", "{}/10", "Score: {}", "**Score:** {}", "Rating: {}/10.", "评分：{}分", "{} out of 10", " {}\n", "[{}]", "{}.0", "{}.0/10", "**{}**/10", "Overall score is {}."]
+        [
+            "{}",
+            "{}/10",
+            "Score: {}",
+            "**Score:** {}",
+            "Rating: {}/10.",
+            "评分：{}分",
+            "{} out of 10",
+            " {}\n",
+            "[{}]",
+            "{}.0",
+            "{}.0/10",
+            "**{}**/10",
+            "Overall score is {}.",
+        ]
     ),
     st.sampled_from(["", "\nIt is clear, has 3 parts and cites 2 sources.", "\n\n这个回答很有帮助。"]),
 )
@@ -110,7 +124,16 @@ def test_a_translation_comes_back_from_json_in_any_wrapping(instruction, given_i
 
 
 @pytest.mark.parametrize(
-    "reply", ["", "{}", '{"instruction": ""}', '{"instruction": 3}', "[1]", '{"instruction": "a", "inp', '{"instruction": "a", "input": 3}']
+    "reply",
+    [
+        "",
+        "{}",
+        '{"instruction": ""}',
+        '{"instruction": 3}',
+        "[1]",
+        '{"instruction": "a", "inp',
+        '{"instruction": "a", "input": 3}',
+    ],
 )
 def test_half_a_translation_is_none(reply):
     assert read_translation(reply) is None

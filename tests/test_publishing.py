@@ -49,7 +49,7 @@ def test_the_manifest_names_every_file_with_its_hash(folder):
         for file in config["files"]:
             assert sha256(folder / file["path"]) == file["sha256"]
             assert (folder / file["path"]).stat().st_size == file["bytes"]
-    assert manifest["configs"]["english"]["teachers"]["answer.teacher"]["spec"] == "replay"
+    assert manifest["configs"]["english"]["teachers"][0]["spec"] == "replay"
 
 
 def test_a_card_with_openai_answers_says_its_terms(endpoint, tmp_path):

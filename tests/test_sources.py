@@ -70,6 +70,11 @@ def test_an_unusable_row_is_rejected_with_its_place_and_the_rest_goes_on(tmp_pat
     assert len(bad.instruction) <= 1000 and len(bad.input) <= 1000
 
 
+def test_a_label_may_be_a_number(tmp_path):
+    (row,) = open_source(write(tmp_path / "tasks.jsonl", {"instruction": "a", "label": 1, "output": "x"}))
+    assert row.label == "1"
+
+
 def test_broken_utf8_and_a_mark_at_the_start(tmp_path):
     path = tmp_path / "tasks.jsonl"
     path.write_bytes(b'\xef\xbb\xbf{"instruction": "first"}\n{"instruction": "\xff"}\n{"instruction": "last"}\n')
@@ -137,6 +142,16 @@ def test_a_folder_shaped_like_a_hub_dataset(tmp_path):
         ("a", "", f"hub:{folder}:1"),
         ("b", "c", f"hub:{folder}:2"),
     ]
+    (folder / "README.md").write_text(
+        "---\nconfigs:\n- config_name: one\n  data_files: train.jsonl\n- config_name: two\n  data_files: two.jsonl\n---\n"
+    )
+    write(folder / "two.jsonl", {"instruction": "from two"}, "{broken")
+    with pytest.raises(SourceError, match="Config name is missing"):
+        next(iter(open_source(f"hub:{folder}")))
+    two = iter(open_source(f"hub:{folder}:two"))
+    with pytest.raises(SourceError, match="cannot be read past row"):
+        list(two)
+    source = open_source(f"hub:{folder}")
     before = source.fingerprint
     write(folder / "train.jsonl", {"instruction": "changed"})
     assert open_source(f"hub:{folder}").fingerprint != before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import datasets
 import pytest
@@ -173,6 +174,26 @@ def test_comparison(endpoint, tasks, tmp_path):
     assert len(set(requests)) == 3
 
 
+def test_teachers_of_one_name_are_kept_apart(endpoint, tasks, tmp_path):
+    """The same file name in two folders, and the same model name behind two teachers."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        record = [{**task, "output": f"From {name}."} for task in TASKS]
+        (tmp_path / name / "gpt-4").with_suffix(".json").write_text(json.dumps(record))
+    records = [f"replay:{tmp_path / name / 'gpt-4.json'}" for name in ("one", "two")]
+    endpoint.script = lambda request, count: "5" if request["temperature"] == 0 else "From the endpoint."
+    answering = ["openai:gpt-4.json", *records, "openai:gpt-4.json"]
+    result = build("comparison", tasks, answers_from=answering, scorer="openai:judge", out=tmp_path / "out")
+    assert result.rows == 3
+    scored = read(tmp_path / "out", "comparison")[0]["responses_and_scores"]
+    assert [(each["source"], each["response"]) for each in scored] == [
+        ("openai:gpt-4.json", "From the endpoint."),
+        ("replay:gpt-4.json", "From one."),
+        ("replay:gpt-4.json#2", "From two."),
+        ("openai:gpt-4.json#2", "From the endpoint."),
+    ]
+
+
 def test_a_score_that_cannot_be_read_rejects_the_row(endpoint, tasks, tmp_path):
     endpoint.script = lambda request, count: "11" if request["temperature"] == 0 else "A fine answer."
     result = build("comparison", tasks, teacher="openai:gpt-4", out=tmp_path / "out")
@@ -239,6 +260,26 @@ def test_a_folder_takes_one_split_after_another(endpoint, tasks, tmp_path):
     )
 
 
+def test_an_odd_output_folder_is_used_in_place(tasks, tmp_path, monkeypatch):
+    """The current folder, a link to a folder, a path with dots, and a name in Chinese."""
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    build("english", tasks, teacher=Replay(TASKS), out=".")
+    assert sorted(path.name for path in Path().iterdir()) == ["README.md", "english", "manifest.json", "rejects"]
+    (tmp_path / "target").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    for out in (tmp_path / "link", tmp_path / "target" / ".." / "target", tmp_path / "数据"):
+        build("english", tasks, teacher=Replay(TASKS), out=out, overwrite=True)
+        assert len(read(out, "english")) == 3
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_a_split_of_no_rows_may_be_built_again(tasks, tmp_path):
+    assert build("english", tasks, teacher=Replay([{"prompt": "p", "output": "x"}]), out=tmp_path / "out").rows == 0
+    assert build("english", tasks, teacher=Replay(TASKS), out=tmp_path / "out").rows == 3
+
+
 def test_nothing_is_overwritten_unasked(endpoint, tasks, tmp_path):
     out = tmp_path / "out"
     build("english", tasks, teacher="openai:gpt-4", out=out)
@@ -298,6 +339,8 @@ def test_a_wrong_key_is_one_line_and_nothing_is_written(endpoint, tasks, tmp_pat
 def test_strict_stops_at_the_first_unusable_row(tmp_path):
     path = tmp_path / "tasks.jsonl"
     path.write_text('{"instruction": "fine"}\n{"input": "no instruction"}\n')
+    with pytest.raises(SourceError, match="no_label"):
+        build("unnatural", path, teacher=Replay([{"prompt": "p", "output": "x"}]), out=tmp_path / "out", strict=True)
     with pytest.raises(SourceError, match=r"tasks\.jsonl:2: no 'instruction'"):
         build(
             "english", path, teacher=Replay([{"instruction": "fine", "output": "x"}]), out=tmp_path / "out", strict=True
@@ -381,10 +424,12 @@ def test_the_config_id_covers_all_that_changes_the_rows(tasks, tmp_path, monkeyp
         config_id(Comparison, scorer="openai:x"),
         config_id(Comparison, answers_from=("openai:x", "openai:y")),
         config_id(Comparison, answers_from=("openai:y", "openai:x")),
+        config_id(Comparison, answers_from=("openai:x", Replay(TASKS))),
+        config_id(Comparison, answers_from=("openai:x", Replay(TASKS[:2]))),
     ]
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     variants.append(config_id())
-    monkeypatch.setattr("gpt4_instruct.splits.base._code_fingerprint", lambda: "another prompt")
+    monkeypatch.setattr("gpt4_instruct.splits.base._code_fingerprint", lambda split: "another prompt")
     variants.append(config_id())
     monkeypatch.setattr(gpt4_instruct, "__version__", "99")
     variants.append(config_id())

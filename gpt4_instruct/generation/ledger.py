@@ -52,7 +52,10 @@ def default_path() -> Path:
 
 
 class Ledger:
-    """Opens a ledger, and makes it when it is not there. Used from one thread; several processes may share the file.
+    """Opens a ledger, and makes it when it is not there. Used from one thread.
+
+    Several processes may share the file; what one has settled, the others find. Two that ask the same question at the
+    same moment both send it.
 
     Changes are on disk after `commit`.
 

@@ -44,7 +44,7 @@ def render_dataset_card(manifest: dict[str, Any]) -> str:
         autoescape=False,  # Markdown; texts of rows are not shown
     )
     environment.filters["thousands"] = lambda number: f"{number:,}"
-    teachers = sorted({teacher["spec"] for config in configs.values() for teacher in config["teachers"].values()})
+    teachers = sorted({teacher["spec"] for config in configs.values() for teacher in config["teachers"]})
     return environment.get_template("dataset_card.md").render(
         metadata=metadata.to_yaml(line_break="\n"),
         configs=configs,

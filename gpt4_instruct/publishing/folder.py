@@ -85,7 +85,9 @@ def building(folder: Path, config: str, *, overwrite: bool) -> Iterator[Path]:
             and what `check_free` raises.
     """
     folder = folder.resolve()
-    scratch = folder / f".{config}.building" if folder.is_dir() else folder.with_name(f".{folder.name}.{config}.building")
+    scratch = (
+        folder / f".{config}.building" if folder.is_dir() else folder.with_name(f".{folder.name}.{config}.building")
+    )
     own = lock(folder / config, blocking=False)
     try:
         own.acquire()

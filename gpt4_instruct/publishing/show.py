@@ -34,13 +34,13 @@ def show(folder: str | Path, rows: int = 3) -> None:
     configs = read_manifest(folder)["configs"]
     console = Console()
 
-    counts = Table(title=f"{folder}", title_justify="left")
+    counts = Table(title=Text(f"{folder}"), title_justify="left")
     for name in ("split", "rows", "rejected", "made by", "source"):
         counts.add_column(name, justify="right" if name in {"rows", "rejected"} else "left", overflow="fold")
     for name, config in configs.items():
-        teachers = sorted({teacher["spec"] for teacher in config["teachers"].values()})
+        teachers = sorted({teacher["spec"] for teacher in config["teachers"]})
         rejected = sum(config["rejected"].values())
-        counts.add_row(name, f"{config['rows']:,}", f"{rejected:,}", ", ".join(teachers), config["source"])
+        counts.add_row(name, f"{config['rows']:,}", f"{rejected:,}", Text(", ".join(teachers)), Text(config["source"]))
     console.print(counts)
 
     if any(config["rejected"] for config in configs.values()):

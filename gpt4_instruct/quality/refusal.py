@@ -12,18 +12,32 @@ from gpt4_instruct.quality.base import Sample
 
 __all__ = ["refusal"]
 
-_OPENING_CHARACTERS = 160
+_OPENING_CHARACTERS = 200
+_AI = r"(?:AI|artificial intelligence|(?:large )?language model)"
+_CANNOT = r"(?:can(?:'|no)t|can not|am not|am unable|do(?:n't| not)|don't|lack|have no|am just|am only)"
+# What a model says it cannot do; "I can't make it to your party" is no refusal.
+_DO = (
+    r"(?:assist|help|provide|fulfil|comply|generate|create|produce|access|do that|complete|answer|view|see|browse|open"
+    r"|determine|retrieve|perform|process|play|draw|show|display|analy[sz]e|summari[sz]e|translate)"
+)
+_ZH_AI = r"(?:AI|人工智能|(?:大型?)?语言模型|文本机器人|聊天机器人)"
+_ZH_CANNOT = r"(?:无法|不能|没有|不具备|并不|不会|不可以|没办法|不可能)"
+_ZH_DO = (
+    r"(?:提供|协助|帮助|帮您|帮你|为您|完成|回答|执行|访问|查看|生成|满足|处理|浏览|确定|给出|直接|理解|识别|播放|绘制|画"
+    r"|打开|获取|查询|分析|总结|翻译|创建|判断|预测)"
+)
 _REFUSAL = re.compile(
-    r"\bas an? (?:ai|artificial intelligence)(?: language)?(?: (?:model|assistant|system))?,? (?:i|it)\b"
-    r"|\bi(?:'m| am) (?:just |only )?an? (?:ai|artificial intelligence|(?:large )?language model)\b"
-    r"|\bi(?:'m| am) (?:so |very |really )?sorry[,.]? (?:but )?(?:as an ai|i (?:can(?:'|no)t|am (?:not able|unable)|"
-    r"do(?: not|n't) have))"
-    r"|^\W*(?:unfortunately,? |i apologi[sz]e,? but )?i (?:can(?:'|no)t|am (?:not able|unable) to|am not programmed to)"
-    r" (?:assist|help|provide|fulfil|comply|generate|create|access|do that|complete|answer|view|see|browse)"
-    r"|作为(?:一个|一名|一款)?\s*(?:AI|人工智能|语言模型|大型语言模型|大语言模型)[^。\n]{0,12}，?\s*我"
-    r"|我(?:只)?是(?:一?个|一名|一款)\s*(?:AI|人工智能|语言模型|大型语言模型|大语言模型|文本机器人|聊天机器人)"
-    r"|(?:很|非常|十分)?(?:抱歉|对不起|遗憾)[，,。！!]?\s*(?:但是?|作为[^。\n]{0,16})?[，,]?\s*我(?:无法|不能|没有办法|没办法|不可以)"
-    r"|^\W*我(?:无法|不能)(?:提供|协助|帮助|完成|回答|执行|访问|查看|生成|满足)",
+    rf"\bas an? {_AI}[^.\n]{{0,40}}?,? (?:i|it) [^.\n]{{0,30}}?{_CANNOT}\b"
+    rf"|^\W*(?:i(?:'m| am) (?:so |very |really )?sorry[,.]? (?:but )?)?i(?:'m| am) (?:just |only )?an? {_AI}\b"
+    rf"|\bi(?:'m| am) (?:so |very |really )?sorry[,.]? (?:but )?(?:as an? {_AI}"
+    rf"|i (?:can(?:'|no)t|am (?:not able|unable) to) {_DO}|i do(?: not|n't) have (?:access|the ability|enough|real))"
+    rf"|^\W*(?:unfortunately,? |i apologi[sz]e,? but )?"
+    rf"i (?:can(?:'|no)t|am (?:not able|unable) to|am not programmed to) {_DO}"
+    rf"|作为(?:一[个名款])?\s*{_ZH_AI}[^。\n]{{0,24}}?{_ZH_CANNOT}"
+    rf"|^\W*(?:由于|因为)?我(?:只)?是(?:一?[个名款])\s*{_ZH_AI}[^。\n]{{0,24}}?{_ZH_CANNOT}"
+    rf"|(?:抱歉|对不起|遗憾)[^。\n]{{0,16}}?{_ZH_AI}[^。\n]{{0,24}}?{_ZH_CANNOT}"
+    rf"|(?:抱歉|对不起|遗憾)[，,。！!]?\s*(?:但是?)?[，,]?\s*我(?:无法|不能|没有办法|没办法|不可以)\s*{_ZH_DO}"
+    rf"|^\W*我(?:无法|不能){_ZH_DO}",
     re.IGNORECASE,
 )
 
@@ -32,9 +46,9 @@ def refusal(sample: Sample) -> str | None:
     """Fails an answer that opens by declining, in English or Chinese, or that the endpoint's filter withheld.
 
     >>> refusal(Sample("Draw a cat.", "", "I'm sorry, but I cannot draw."))
-    "declines: I'm sorry, but I cannot"
+    "declines: I'm sorry, but I cannot draw"
     >>> refusal(Sample("画一只猫。", "", "很抱歉，我无法画画。", language="zh"))
-    'declines: 很抱歉，我无法'
+    'declines: 抱歉，我无法画'
     >>> refusal(Sample("Apologise to a friend.", "", "I'm sorry I was late.")) is None
     True
     """

@@ -11,6 +11,10 @@ __all__ = ["wrong_language"]
 # Below this share a Chinese answer is not Chinese, above its complement an English one is not English: an answer that
 # quotes the other language at length is still in its own.
 _LEAST_SHARE = 0.3
+_FEWEST_WORDS = 6
+_FUNCTION_WORD = re.compile(
+    r"\b(?:the|is|are|was|were|and|this|that|it|you|i|of)\b|[\u3040-\u30ff\uac00-\ud7af]", re.IGNORECASE
+)
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`|\$\$.*?\$\$|\$[^$\n]+\$|https?://\S+", re.DOTALL)
 # Tasks whose right answer may be in another language than the task.
 _OTHER_LANGUAGE = re.compile(
@@ -45,6 +49,8 @@ def wrong_language(sample: Sample) -> str | None:
     wrong = share < _LEAST_SHARE if sample.language == "zh" else share > 1 - _LEAST_SHARE
     if not wrong:
         return None
+    if sample.language == "zh" and share == 0 and not _is_prose(sample.output):
+        return None
     task = f"{sample.instruction}\n{sample.input}"
     if _OTHER_LANGUAGE.search(sample.instruction) or _CODE_TASK.search(sample.instruction):
         return None
@@ -52,3 +58,9 @@ def wrong_language(sample: Sample) -> str | None:
         return None
     expected = "Chinese" if sample.language == "zh" else "English"
     return f"expected {expected}; Han characters are {share:.0%} of its words".replace("%", " %")
+
+
+def _is_prose(text: str) -> bool:
+    """Whether a text without Chinese is language, rather than a name or a term: "WHO" may answer a Chinese question."""
+    words = re.findall(r"[^\W\d_]+", text)
+    return len(words) >= _FEWEST_WORDS or bool(_FUNCTION_WORD.search(text))

@@ -1,4 +1,4 @@
-"""A source on the Hugging Face Hub: ``hub:ID`` or ``hub:ID@REVISION``, its ``train`` split read as a stream."""
+"""A source on the Hugging Face Hub: ``hub:ID``, ``hub:ID@REVISION``, ``hub:ID:CONFIG``; streams its ``train`` split."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class HubSource(Source):
     The revision is pinned to a commit when the source is opened, so that the rows cannot change under a build.
 
     Args:
-        id: ``ORG/NAME``, ``ORG/NAME@REVISION``, or a folder's path.
+        id: ``ORG/NAME`` or a folder's path, then ``@REVISION`` and ``:CONFIG`` where wanted.
 
     Raises:
         SourceError: there is no such dataset, or it cannot be reached.
@@ -35,9 +35,12 @@ class HubSource(Source):
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
         self.name = f"hub:{id}"
-        self._id, _, revision = id.partition("@")
-        folder = Path(self._id)
+        path, _, config = id.partition(":")
+        self._config = config or None
+        self._id, _, revision = path.partition("@")
+        folder = Path(self._id).expanduser()
         if folder.is_dir():
+            self._id = str(folder)
             files = sorted(each for each in folder.rglob("*") if each.is_file())
             self._revision = None
             self.fingerprint = " ".join(sha256(each) for each in files)
@@ -56,7 +59,7 @@ class HubSource(Source):
         from datasets import load_dataset
 
         try:
-            splits = load_dataset(self._id, revision=self._revision, streaming=True)
+            splits = load_dataset(self._id, self._config, revision=self._revision, streaming=True)
         except Exception as error:
             raise SourceError(f"{self.name} cannot be read as a dataset: {' '.join(str(error).split())[:300]}")
         if "train" in splits:

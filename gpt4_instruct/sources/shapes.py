@@ -65,7 +65,9 @@ def _instructions(row: Any, id: str, origin: str) -> Iterator[Instruction]:
     if not instruction:
         raise _Unusable("empty_instruction", "'instruction' is empty")
     if "instances" not in row:
-        label = _text(row, "label") or _text(row, "output")
+        # A class label may be a number.
+        label = str(row["label"]) if isinstance(row.get("label"), int | float) else _text(row, "label")
+        label = label or _text(row, "output")
         chinese = _text(row, "instruction_zh")
         yield Instruction(
             id=id,

@@ -15,11 +15,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import inspect
 import json
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -327,9 +329,10 @@ class Split(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         for count, item in enumerate(self.source):
             if count == self.settings.limit:
                 return
-            if isinstance(item, Reject) and self.settings.strict:
-                raise SourceError(f"{item.origin}: {item.detail} ({item.reason}); without --strict it is rejected")
-            yield item if isinstance(item, Reject) else self.begin(item)
+            row = item if isinstance(item, Reject) else self.begin(item)
+            if isinstance(row, Reject) and self.settings.strict:
+                raise SourceError(f"{row.origin}: {row.detail} ({row.reason}); without --strict it is rejected")
+            yield row
 
     async def _advance(self, engine: Engine, row: Row | Reject) -> Row | Reject | TransientError:
         """Takes a row through all stages."""
@@ -364,12 +367,12 @@ class Split(datasets.ArrowBasedBuilder):  # type: ignore[misc]
 
     def _identity(self) -> dict[str, Any]:
         """All that decides what the rows are, as plain data; the hash of it is the config id."""
-        teachers = {
-            f"{stage.name}.{role}": {"endpoint": teacher.endpoint, "model": teacher.model, "spec": teacher.spec}
+        teachers = [
+            {"stage": stage.name, "spec": teacher.spec, "endpoint": teacher.endpoint, "model": teacher.model}
             for stage in self.stages
-            for role, teacher in vars(stage).items()
+            for teacher in vars(stage).values()
             if isinstance(teacher, Teacher)
-        }
+        ]
         return {
             "source": self.source.name,
             "source_fingerprint": self.source.fingerprint,
@@ -378,7 +381,7 @@ class Split(datasets.ArrowBasedBuilder):  # type: ignore[misc]
             "teachers": teachers,
             "sampling": self.sampling.parameters(),
             "package": gpt4_instruct.__version__,
-            "code": _code_fingerprint(),
+            "code": _code_fingerprint(type(self)),
         }
 
 
@@ -387,12 +390,14 @@ def _cannot_write(error: OSError) -> OutputError:
     return OutputError(f"cannot write{where}: {error.strerror or error}. Answers are kept in the ledger")
 
 
-def _code_fingerprint() -> str:
-    """Changes with anything of ours that decides what is asked or accepted: prompts, records, stages, checks."""
+def _code_fingerprint(split: type[Split]) -> str:
+    """Changes with anything that decides what is asked or accepted: prompts, records, stages, checks, the split."""
     package = Path(__file__).parents[1]
     files = [package / "prompts.py", package / "records.py", package / "formats.py"]
     for room in ("sources", "splits", "quality"):
         files += sorted((package / room).glob("*.py"))
+    with suppress(TypeError, OSError):  # a split that was typed into a notebook has no file
+        files.append(Path(inspect.getfile(split)))
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.name.encode() + b"\0" + file.read_bytes())

@@ -71,16 +71,14 @@ class Comparison(Split):
         if len(teachers) < 2:
             raise UsageError("a comparison needs at least two answers: give --answers-from twice or more")
         scorer = self.connect(self.settings.scorer or self.settings.teacher)
+        answering = [self.connect(teacher) for teacher in teachers]
+        sources = _sources(answering)
         stages: list[Stage] = []
-        sources: list[str] = []
-        seen: Counter[str] = Counter()
-        for teacher in map(self.connect, teachers):
-            sample = seen[teacher.spec]
-            seen[teacher.spec] += 1
-            # "openai:gpt-4" is "gpt-4" in the released files; a second answer of the same model says so.
-            source = teacher.spec.partition(":")[2] or teacher.spec
-            sources.append(f"{source}#{sample + 1}" if sample else source)
-            stages.append(AnswerInEnglish(teacher, self.sampling, sample, f"answer of {sources[-1]}"))
+        asked: Counter[tuple[str, str]] = Counter()
+        for teacher, source in zip(answering, sources, strict=True):
+            who = (teacher.endpoint, teacher.model)
+            stages.append(AnswerInEnglish(teacher, self.sampling, asked[who], f"answer of {source}"))
+            asked[who] += 1
         return [*stages, _Score(scorer, sources, self.settings.seed)]
 
     def to_columns(self, row: Row) -> dict[str, Any]:
@@ -96,3 +94,17 @@ class Comparison(Split):
                 "scores": [provenance(answer) for answer in row.scores],
             },
         }
+
+
+def _sources(teachers: Sequence[Teacher]) -> list[str]:
+    """A name for each answer: ``gpt-4`` for ``openai:gpt-4``, as in the released files, made unique where it is not."""
+    short = [teacher.spec.partition(":")[2] or teacher.spec for teacher in teachers]
+    models: dict[str, set[tuple[str, str]]] = {}
+    for name, teacher in zip(short, teachers, strict=True):
+        models.setdefault(name, set()).add((teacher.endpoint, teacher.model))
+    names: list[str] = []
+    for name, teacher in zip(short, teachers, strict=True):
+        full = name if len(models[name]) == 1 else teacher.spec
+        count = sum(each == full or each.startswith(f"{full}#") for each in names)
+        names.append(f"{full}#{count + 1}" if count else full)
+    return names

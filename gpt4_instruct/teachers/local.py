@@ -41,6 +41,7 @@ __all__ = ["LocalTeacher"]
 # hold of a model of a size that suits them. A batch that does not fit after all is halved.
 _ROWS = {"cpu": 16, "accelerator": 64}
 _TOKENS = {"cpu": 16_384, "accelerator": 65_536}
+_LEAST_ROOM = 256  # tokens for an answer, below which a long prompt is refused
 _GATHER_S = 0.02  # requests of one moment share a batch; a batch takes seconds
 
 
@@ -273,7 +274,10 @@ class _Model:
         else:
             last = next((message.content for message in reversed(request.messages) if message.role == "user"), "")
             tokens = self.tokenizer(last if is_alpaca(last) else render_alpaca(last))["input_ids"]
-        if len(tokens) + waiting.limit > self.context:
+        room = self.context - len(tokens)
+        if _LEAST_ROOM <= room < waiting.limit and not request.choices:
+            waiting.limit = room  # most answers are shorter than they may be; one that is not is cut off and says so
+        if room < waiting.limit:
             raise RequestRefusedError(
                 "too_long",
                 f"{len(tokens)} prompt tokens and {waiting.limit} for the answer do not fit into the model's "

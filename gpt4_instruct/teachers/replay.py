@@ -56,11 +56,20 @@ class Replay(Teacher):
             if not str(record):
                 raise UsageError("the replay teacher needs a record: write replay:PATH, the path of a ledger or a file")
             self.spec = f"replay:{Path(record).name}"  # no folder of yours stands in rows and cards
-            answers = _from_path(Path(record))
+            answers = _from_path(Path(record).expanduser())
         else:
             self.spec = "replay"
             answers = _from_rows(enumerate(record, start=1), "the list")
-        # An empty name is a temporary file that sqlite removes; the engine's thread is not the one that opens it.
+        try:
+            digest = self._pour(answers)
+        except sqlite3.Error as error:
+            raise UsageError(f"{self.spec} cannot be read into a temporary file: {error}") from error
+        # What is recorded is part of every request's identity: another record is another model.
+        self.model = f"record-{digest[:16]}"
+
+    def _pour(self, answers: Iterable[tuple[bytes, str]]) -> str:
+        """Puts the answers into a temporary database; their hash."""
+        # An empty name is a file that sqlite removes by itself; the engine's thread is not the one that opens it.
         self._answers = sqlite3.connect("", check_same_thread=False)
         self._answers.execute("CREATE TABLE answers (question BLOB, raw TEXT)")
         digest = hashlib.sha256()
@@ -75,8 +84,7 @@ class Replay(Teacher):
         self._answers.commit()
         if poured.rowcount < 1:
             raise UsageError(f"{self.spec} holds no answer")
-        # What is recorded is part of every request's identity: another record is another model.
-        self.model = f"record-{digest.hexdigest()[:16]}"
+        return digest.hexdigest()
 
     async def ask(self, request: Request) -> str:
         """The recorded response.
@@ -126,7 +134,7 @@ def _from_rows(rows: Iterable[tuple[int, Any]], name: str) -> Iterator[tuple[byt
         if isinstance(row.get("prompt"), str):
             prompts = [row["prompt"]]
         elif isinstance(row.get("instruction"), str):
-            task = (row["instruction"].strip(), (row.get("input") or "").strip())
+            task = (row["instruction"].strip(), str(row.get("input") or "").strip())
             prompts = [render_alpaca(*task), render_chinese(*task)]
         else:
             raise UsageError(f"cannot replay {name}: row {line} has neither 'prompt' nor 'instruction'")
