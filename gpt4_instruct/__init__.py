@@ -33,11 +33,12 @@ if TYPE_CHECKING:
     from gpt4_instruct.publishing.show import show
     from gpt4_instruct.records import Answer, Instruction, Message, Reject, Request, Row, Sampling, Scored
     from gpt4_instruct.sources.base import Source
-    from gpt4_instruct.splits.base import Split, Stage
+    from gpt4_instruct.splits.base import Split
     from gpt4_instruct.splits.build import BuildResult, build, load
     from gpt4_instruct.splits.chinese import Chinese
     from gpt4_instruct.splits.comparison import Comparison
     from gpt4_instruct.splits.english import English
+    from gpt4_instruct.splits.stages import Stage
     from gpt4_instruct.splits.unnatural import Unnatural
     from gpt4_instruct.teachers.base import Teacher, completion
     from gpt4_instruct.teachers.replay import Replay
@@ -64,11 +65,12 @@ _FROM = {
     "records": ("Answer", "Instruction", "Message", "Reject", "Request", "Row", "Sampling", "Scored"),
     "sources.base": ("Source",),
     "publishing.show": ("show",),
-    "splits.base": ("Split", "Stage"),
+    "splits.base": ("Split",),
     "splits.build": ("BuildResult", "build", "load"),
     "splits.chinese": ("Chinese",),
     "splits.comparison": ("Comparison",),
     "splits.english": ("English",),
+    "splits.stages": ("Stage",),
     "splits.unnatural": ("Unnatural",),
     "teachers.base": ("Teacher", "completion"),
     "teachers.replay": ("Replay",),

@@ -21,7 +21,7 @@ __all__ = ["ROOMS", "find", "names"]
 
 # Room -> what one of its things is called, and which of its files are not one of them.
 ROOMS: dict[str, tuple[str, frozenset[str]]] = {
-    "splits": ("split", frozenset({"base", "build"})),
+    "splits": ("split", frozenset({"base", "build", "config", "stages"})),
     "teachers": ("teacher", frozenset({"base", "decoding"})),
     "quality": ("check", frozenset({"base"})),
 }

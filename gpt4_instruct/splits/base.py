@@ -20,9 +20,9 @@ import json
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -44,117 +44,27 @@ from gpt4_instruct.errors import (
 from gpt4_instruct.generation.engine import Engine
 from gpt4_instruct.generation.ledger import Ledger, default_path
 from gpt4_instruct.progress import progress
-from gpt4_instruct.quality.base import Sample, first_failure
 from gpt4_instruct.records import (
-    Answer,
     Instruction,
     Language,
-    Message,
     Reject,
-    Request,
     Row,
     Sampling,
     features,
 )
 from gpt4_instruct.sources.base import Source
 from gpt4_instruct.sources.find import open_source
+from gpt4_instruct.splits.config import SplitConfig
+from gpt4_instruct.splits.stages import Stage, rejected
 from gpt4_instruct.storage import write_json
 from gpt4_instruct.teachers.base import Teacher, connect
 
-__all__ = ["CHECKS", "DEFAULT_TEACHER", "Split", "SplitConfig", "Stage", "check_answer", "question", "rejected"]
+__all__ = ["Split"]
 
-DEFAULT_TEACHER = "local:smollm2"
-# What every answer must pass, in this order: what an answer says comes before how it ends.
-CHECKS = ("empty", "refusal", "echo", "wrong_language", "truncated")
 _ROWS_A_TABLE = 1000
 
 
-class Stage(ABC):
-    """One step of a row's way.
-
-    Attributes:
-        name: stands in the rejects.
-    """
-
-    name: str
-
-    @abstractmethod
-    def requests(self, row: Row) -> list[tuple[Teacher, Request]]:
-        """What to ask for a row, and whom; nothing when there is nothing to ask."""
-
-    @abstractmethod
-    def accept(self, row: Row, answers: Sequence[Answer]) -> Row | Reject:
-        """The row with what was learnt, or why it is left out.
-
-        Args:
-            row: as `requests` saw it.
-            answers: one for each of its requests, in order.
-        """
-
-
-def question(teacher: Teacher, prompt: str, sampling: Sampling, **fields: Any) -> tuple[Teacher, Request]:
-    """A request of one user message, with whom to ask. `fields` are `Request`'s ``sample``, ``choices``, ``schema``."""
-    request = Request(teacher.endpoint, teacher.model, (Message("user", prompt),), sampling.parameters(), **fields)
-    return teacher, request
-
-
-def rejected(row: Row, stage: str, reason: str, detail: str, output: str = "") -> Reject:
-    """The reject of a row at a stage."""
-    task = row.instruction
-    return Reject(task.id, stage, reason, detail, task.origin, task.instruction, task.input, output)
-
-
-def check_answer(row: Row, stage: str, answer: Answer, language: Language) -> Reject | None:
-    """Runs `CHECKS` on an answer to the row's task."""
-    task = row.instruction
-    sample = Sample(task.instruction, task.input, answer.text, answer.finish_reason, language)
-    failure = first_failure(CHECKS, sample)
-    return rejected(row, stage, *failure, answer.text) if failure else None
-
-
-@dataclass
-class SplitConfig(datasets.BuilderConfig):  # type: ignore[misc]
-    """What a split is built from. The same names as the command line's options.
-
-    Attributes:
-        source: ``"seeds"``, a file's path, ``"hub:ID"``, or a `Source`.
-        teacher: who answers.
-        translator: who translates (Chinese); by default the teacher.
-        answers_from: who answers (Comparison), at least two; a teacher named twice gives two samples. By default the
-            teacher, twice.
-        scorer: who scores (Comparison); by default the teacher.
-        limit: most rows to read from the source; none for all.
-        ledger: the ledger's path; by default `generation.ledger.default_path()`.
-        seed: sent with every request when given.
-        max_tokens: most tokens in an answer.
-        temperature: 0 is greedy.
-        top_p: nucleus mass.
-        concurrency: requests in flight per teacher; by default each teacher's own number.
-        strict: stop at the first row of the source that cannot be used, instead of rejecting it.
-    """
-
-    source: Any = "seeds"
-    teacher: Any = DEFAULT_TEACHER
-    translator: Any = None
-    answers_from: Any = ()
-    scorer: Any = None
-    limit: int | None = None
-    ledger: Any = None
-    seed: int | None = None
-    max_tokens: int = 512
-    temperature: float = 1.0
-    top_p: float = 1.0
-    concurrency: int | None = None
-    strict: bool = False
-
-    def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Any = None) -> str:
-        """The name under which `datasets` caches a build: all that changes the rows, content rather than paths."""
-        return f"{self.name}-{self.identity_hash}"
-
-    identity_hash: str = ""  # set by the split, which knows its stages
-
-
-class Split(datasets.ArrowBasedBuilder):  # type: ignore[misc]
+class Split(datasets.ArrowBasedBuilder, ABC):  # type: ignore[misc]
     """Base of the splits. A subclass names itself, its options and its stages, and makes the final row.
 
     Attributes:
@@ -187,7 +97,7 @@ class Split(datasets.ArrowBasedBuilder):  # type: ignore[misc]
             if name not in known:
                 raise UsageError(f"a split has no option {name!r}. Known: {', '.join(sorted(known))}")
         settings = SplitConfig(name=self.NAME, **config)
-        self._check_options(settings)
+        settings.check(self.OPTIONS)
         self.settings = settings
         self.source: Source = open_source(settings.source)
         self.sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens, settings.seed)
@@ -199,13 +109,13 @@ class Split(datasets.ArrowBasedBuilder):  # type: ignore[misc]
 
     # --- for subclasses ---------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def make_stages(self) -> list[Stage]:
         """The stages, in order; `connect` gives their teachers."""
-        raise NotImplementedError
 
+    @abstractmethod
     def to_columns(self, row: Row) -> dict[str, Any]:
         """The dataset's row, with the columns of `records.features`."""
-        raise NotImplementedError
 
     def begin(self, task: Instruction) -> Row | Reject:
         """The row that an instruction starts as; a split may want more of it than its instruction."""
@@ -351,19 +261,6 @@ class Split(datasets.ArrowBasedBuilder):  # type: ignore[misc]
 
     def _total(self) -> int | None:
         return self.settings.limit or self.source.count()
-
-    def _check_options(self, settings: SplitConfig) -> None:
-        for name in ("translator", "answers_from", "scorer"):
-            if getattr(settings, name) and name not in self.OPTIONS:
-                raise UsageError(f"the {self.NAME} split has no use for {name} (--{name.replace('_', '-')})")
-        for name in ("limit", "max_tokens", "concurrency"):
-            value = getattr(settings, name)
-            if value is not None and value < 1:
-                raise UsageError(f"{name} is {value}, but must be at least 1")
-        if not 0 <= settings.temperature <= 2:
-            raise UsageError(f"temperature is {settings.temperature}, but must be from 0 to 2")
-        if not 0 < settings.top_p <= 1:
-            raise UsageError(f"top_p is {settings.top_p}, but must be over 0 and up to 1")
 
     def _identity(self) -> dict[str, Any]:
         """All that decides what the rows are, as plain data; the hash of it is the config id."""

@@ -11,7 +11,8 @@ from gpt4_instruct.errors import UsageError
 from gpt4_instruct.publishing.folder import add_config, building, check_free
 from gpt4_instruct.registry import find
 from gpt4_instruct.sources.base import Source
-from gpt4_instruct.splits.base import DEFAULT_TEACHER, Split
+from gpt4_instruct.splits.base import Split
+from gpt4_instruct.splits.config import DEFAULT_TEACHER
 from gpt4_instruct.teachers.base import Teacher
 
 if TYPE_CHECKING:

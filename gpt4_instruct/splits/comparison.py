@@ -18,8 +18,9 @@ from typing import Any
 from gpt4_instruct.errors import UsageError
 from gpt4_instruct.prompts import SCORES, read_score, render_alpaca, render_score
 from gpt4_instruct.records import Answer, Reject, Request, Row, Sampling, Scored, provenance
-from gpt4_instruct.splits.base import Split, Stage, question, rejected
+from gpt4_instruct.splits.base import Split
 from gpt4_instruct.splits.english import AnswerInEnglish
+from gpt4_instruct.splits.stages import Stage, question, rejected
 from gpt4_instruct.teachers.base import Teacher
 
 __all__ = ["Comparison"]

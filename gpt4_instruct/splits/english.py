@@ -13,7 +13,8 @@ from typing import Any
 
 from gpt4_instruct.prompts import render_alpaca
 from gpt4_instruct.records import Answer, Reject, Request, Row, Sampling, provenance
-from gpt4_instruct.splits.base import Split, Stage, check_answer, question
+from gpt4_instruct.splits.base import Split
+from gpt4_instruct.splits.stages import Stage, check_answer, question
 from gpt4_instruct.teachers.base import Teacher
 
 __all__ = ["English", "AnswerInEnglish"]

@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import Any
 
 from gpt4_instruct.records import Instruction, Reject, Row
-from gpt4_instruct.splits.base import rejected
 from gpt4_instruct.splits.english import English
+from gpt4_instruct.splits.stages import rejected
 
 __all__ = ["Unnatural"]
 

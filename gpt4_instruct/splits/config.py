@@ -1,0 +1,77 @@
+"""The options of a split, as `datasets` keeps them: the same names as the command line's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import datasets
+
+from gpt4_instruct.errors import UsageError
+
+__all__ = ["DEFAULT_TEACHER", "SplitConfig"]
+
+DEFAULT_TEACHER = "local:smollm2"
+
+
+@dataclass
+class SplitConfig(datasets.BuilderConfig):  # type: ignore[misc]
+    """What a split is built from. The same names as the command line's options.
+
+    Attributes:
+        source: ``"seeds"``, a file's path, ``"hub:ID"``, or a `Source`.
+        teacher: who answers.
+        translator: who translates (Chinese); by default the teacher.
+        answers_from: who answers (Comparison), at least two; a teacher named twice gives two samples. By default the
+            teacher, twice.
+        scorer: who scores (Comparison); by default the teacher.
+        limit: most rows to read from the source; none for all.
+        ledger: the ledger's path; by default `generation.ledger.default_path()`.
+        seed: sent with every request when given.
+        max_tokens: most tokens in an answer.
+        temperature: 0 is greedy.
+        top_p: nucleus mass.
+        concurrency: requests in flight per teacher; by default each teacher's own number.
+        strict: stop at the first row of the source that cannot be used, instead of rejecting it.
+    """
+
+    source: Any = "seeds"
+    teacher: Any = DEFAULT_TEACHER
+    translator: Any = None
+    answers_from: Any = ()
+    scorer: Any = None
+    limit: int | None = None
+    ledger: Any = None
+    seed: int | None = None
+    max_tokens: int = 512
+    temperature: float = 1.0
+    top_p: float = 1.0
+    concurrency: int | None = None
+    strict: bool = False
+
+    def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Any = None) -> str:
+        """The name under which `datasets` caches a build: all that changes the rows, content rather than paths."""
+        return f"{self.name}-{self.identity_hash}"
+
+    identity_hash: str = ""  # set by the split, which knows its stages
+
+    def check(self, options: frozenset[str]) -> None:
+        """Finds what cannot work before anything is opened.
+
+        Args:
+            options: which of `translator`, `answers_from` and `scorer` the split uses.
+
+        Raises:
+            UsageError: a value is out of its range, or the split has no use for it.
+        """
+        for name in ("translator", "answers_from", "scorer"):
+            if getattr(self, name) and name not in options:
+                raise UsageError(f"the {self.name} split has no use for {name} (--{name.replace('_', '-')})")
+        for name in ("limit", "max_tokens", "concurrency"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name} is {value}, but must be at least 1")
+        if not 0 <= self.temperature <= 2:
+            raise UsageError(f"temperature is {self.temperature}, but must be from 0 to 2")
+        if not 0 < self.top_p <= 1:
+            raise UsageError(f"top_p is {self.top_p}, but must be over 0 and up to 1")

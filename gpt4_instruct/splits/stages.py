@@ -1,0 +1,59 @@
+"""What a stage of a split is: it asks its requests for a row, and accepts or rejects what comes back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from gpt4_instruct.quality.base import Sample, first_failure
+from gpt4_instruct.records import Answer, Language, Message, Reject, Request, Row, Sampling
+from gpt4_instruct.teachers.base import Teacher
+
+__all__ = ["CHECKS", "Stage", "check_answer", "question", "rejected"]
+
+# What every answer must pass, in this order: what an answer says comes before how it ends.
+CHECKS = ("empty", "refusal", "echo", "wrong_language", "truncated")
+
+
+class Stage(ABC):
+    """One step of a row's way.
+
+    Attributes:
+        name: stands in the rejects.
+    """
+
+    name: str
+
+    @abstractmethod
+    def requests(self, row: Row) -> list[tuple[Teacher, Request]]:
+        """What to ask for a row, and whom; nothing when there is nothing to ask."""
+
+    @abstractmethod
+    def accept(self, row: Row, answers: Sequence[Answer]) -> Row | Reject:
+        """The row with what was learnt, or why it is left out.
+
+        Args:
+            row: as `requests` saw it.
+            answers: one for each of its requests, in order.
+        """
+
+
+def question(teacher: Teacher, prompt: str, sampling: Sampling, **fields: Any) -> tuple[Teacher, Request]:
+    """A request of one user message, with whom to ask. `fields` are `Request`'s ``sample``, ``choices``, ``schema``."""
+    request = Request(teacher.endpoint, teacher.model, (Message("user", prompt),), sampling.parameters(), **fields)
+    return teacher, request
+
+
+def rejected(row: Row, stage: str, reason: str, detail: str, output: str = "") -> Reject:
+    """The reject of a row at a stage."""
+    task = row.instruction
+    return Reject(task.id, stage, reason, detail, task.origin, task.instruction, task.input, output)
+
+
+def check_answer(row: Row, stage: str, answer: Answer, language: Language) -> Reject | None:
+    """Runs `CHECKS` on an answer to the row's task."""
+    task = row.instruction
+    sample = Sample(task.instruction, task.input, answer.text, answer.finish_reason, language)
+    failure = first_failure(CHECKS, sample)
+    return rejected(row, stage, *failure, answer.text) if failure else None
