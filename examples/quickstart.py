@@ -47,11 +47,12 @@ def main() -> None:
         reasons = ", ".join(f"{count} {reason}" for reason, count in result.rejected.items()) or "none"
         print(f"  {result.split:<11}{loaded:>3} rows accepted; rejected: {reasons}")
 
-    left_out = sum(results[-1].rejected.values())
+    chinese = results[-1]
+    others = "; the others are Chinese by their characters, not by their sense" if chinese.rows else ""
     print(
-        f"\nSmolLM2 knows no Chinese. Of its {half} answers to Chinese instructions {left_out} were rejected; the "
-        "others are\nChinese by their characters, not by their sense. For Chinese worth having, name another teacher:"
-        "\n\n  OPENAI_API_KEY=... gpt4-instruct build chinese --teacher openai:gpt-4o --out my-data"
+        f"\nSmolLM2 knows no Chinese: {sum(chinese.rejected.values())} of its {half} answers to Chinese instructions were "
+        f"rejected{others}.\nFor Chinese worth having, name another teacher:\n\n"
+        "  OPENAI_API_KEY=... gpt4-instruct build chinese --teacher openai:gpt-4o --out my-data"
     )
 
 

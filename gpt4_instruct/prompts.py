@@ -39,15 +39,12 @@ ALPACA_NO_INPUT = (
     "### Instruction:\n{instruction}\n\n### Response:"
 )
 
-# To a teacher that answers in Chinese. (What a tuned model is trained on is the Alpaca pair, in both languages.)
-_CHINESE = (
-    "请完成下面的任务。除非任务本身要求代码或别的语言，请用简体中文作答，并直接给出答案。\n\n### 任务：\n{instruction}"
-)
-_CHINESE_INPUT = "\n\n### 材料：\n{input}"
-_CHINESE_END = "\n\n### 回答："
+# To a teacher that answers in Chinese: the task, and which language is wanted. (What a tuned model is trained on is the
+# Alpaca pair, in both languages.)
+_CHINESE_REQUEST = "（请用简体中文作答，除非任务要求的是代码或别的语言。）"
 
 # What only a prompt holds: an answer with one of these repeats what it was asked instead of answering.
-MARKERS = ("### Instruction:", "### Response:", "### 任务：", "### 回答：", "并直接给出答案。", "[End of answer]")
+MARKERS = ("### Instruction:", "### Response:", "请用简体中文作答", "[End of answer]")
 
 _TRANSLATION = """\
 Translate the task below from English into natural, fluent Simplified Chinese. Translate the task itself; do not \
@@ -107,16 +104,15 @@ def is_alpaca(prompt: str) -> bool:
 def render_chinese(instruction: str, input: str = "") -> str:
     """The prompt that asks a teacher to do a Chinese task in Chinese.
 
-    >>> print(render_chinese("写一句问候语。"))
-    请完成下面的任务。除非任务本身要求代码或别的语言，请用简体中文作答，并直接给出答案。
+    >>> print(render_chinese("把这句话改成问句。", "他会来。"))
+    把这句话改成问句。
     <BLANKLINE>
-    ### 任务：
-    写一句问候语。
+    他会来。
     <BLANKLINE>
-    ### 回答：
+    （请用简体中文作答，除非任务要求的是代码或别的语言。）
     """
-    middle = _CHINESE_INPUT.replace("{input}", input) if input else ""
-    return _CHINESE.replace("{instruction}", instruction) + middle + _CHINESE_END
+    task = f"{instruction}\n\n{input}" if input else instruction
+    return f"{task}\n\n{_CHINESE_REQUEST}"
 
 
 def render_translation(instruction: str, input: str = "") -> str:

@@ -27,7 +27,7 @@ def failure(output: str, instruction: str = "Do it.", given: str = "", reason: s
         ({"output": "Paris", "reason": "length"}, "truncated"),
         ({"output": "这是中文", "reason": "length"}, "wrong_language"),
         ({"output": "Sure.\n\n### Response:\nParis"}, "echo"),
-        ({"output": "请用简体中文作答，并直接给出答案。", "language": "zh"}, "echo"),
+        ({"output": "好的，请用简体中文作答。", "language": "zh"}, "echo"),
         ({"output": "Do it."}, "echo"),
         ({"output": "x", "reason": "content_filter"}, "refusal"),
         ({"output": "As an AI language model, I cannot taste."}, "refusal"),

@@ -91,7 +91,7 @@ def test_chinese_is_translated_then_answered(endpoint, tasks, tmp_path):
             task = json.loads(content[content.index("\n\n{") :])
             given = "一，二" if task["input"] else ""
             return json.dumps({"instruction": f"任务：{task['instruction'][:4]}", "input": given}, ensure_ascii=False)
-        assert content.startswith("请完成下面的任务")
+        assert content.startswith("任务：") and "请用简体中文作答" in content
         return "好的，这是回答。"
 
     endpoint.script = script
