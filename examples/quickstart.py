@@ -50,8 +50,8 @@ def main() -> None:
     chinese = results[-1]
     others = "; the others are Chinese by their characters, not by their sense" if chinese.rows else ""
     print(
-        f"\nSmolLM2 knows no Chinese: {sum(chinese.rejected.values())} of its {half} answers to Chinese instructions were "
-        f"rejected{others}.\nFor Chinese worth having, name another teacher:\n\n"
+        f"\nSmolLM2 knows no Chinese: {sum(chinese.rejected.values())} of its {half} answers to Chinese instructions "
+        f"were rejected{others}.\nFor Chinese worth having, name another teacher:\n\n"
         "  OPENAI_API_KEY=... gpt4-instruct build chinese --teacher openai:gpt-4o --out my-data"
     )
 

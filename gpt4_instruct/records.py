@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -91,7 +91,8 @@ class Sampling:
         >>> Sampling(max_tokens=8).parameters()
         {'temperature': 1.0, 'top_p': 1.0, 'max_tokens': 8}
         """
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        fields = {"temperature": self.temperature, "top_p": self.top_p, "max_tokens": self.max_tokens}
+        return fields if self.seed is None else {**fields, "seed": self.seed}
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +229,11 @@ def well_formed(text: str) -> str:
     >>> well_formed("half an emoji \ud83d, a whole one \ud83d\ude00")
     'half an emoji \ufffd, a whole one \U0001f600'
     """
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def provenance(answer: Answer) -> dict[str, Any]:

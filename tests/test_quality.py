@@ -89,6 +89,19 @@ def test_the_released_samples_mostly_pass(shared_data, name, language, most_refu
         assert "wrong_language" not in failures
 
 
+def test_what_the_refusal_check_skips_early_holds_no_refusal(shared_data):
+    from gpt4_instruct.quality import refusal
+
+    found = 0
+    for name in ("en", "zh"):
+        for row in json.loads((shared_data / f"alpaca_gpt4_{name}_500.json").read_text()):
+            opening = row["output"][: refusal._OPENING_CHARACTERS].replace("’", "'")
+            matched = refusal._REFUSAL.search(opening) is not None
+            assert matched == (refusal.refusal(Sample("", "", row["output"])) is not None)
+            found += matched
+    assert found >= 20
+
+
 def test_the_checks_are_found_by_name():
     assert set(ALL) <= set(names("quality"))
     with pytest.raises(UnknownNameError, match="did you mean 'refusal'"):

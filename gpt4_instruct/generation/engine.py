@@ -99,7 +99,7 @@ class Engine:
             task.add_done_callback(lambda _: self._flying.pop(key, None))
         else:
             self.reused += 1
-        return await asyncio.shield(task)
+        return await task
 
     async def _answer(self, teacher: Teacher, request: Request, key: str, content: str) -> Answer:
         async with self._lane(teacher):
@@ -156,7 +156,7 @@ class Engine:
             loop = asyncio.get_running_loop()
             self._committing = loop.create_future()
             loop.call_soon(self._commit_now)
-        await asyncio.shield(self._committing)
+        await self._committing
 
     def _commit_now(self) -> None:
         done, self._committing = self._committing, None
@@ -252,9 +252,7 @@ class Engine:
             results.put(error)
         finally:
             self._stopping.set()
-            for task in under_way:
-                task.cancel()
-            # What was sent is worth waiting for; what only waits for its turn ends by itself with _Stop.
+            # Nothing is cancelled: what was sent is worth waiting for, and what waits for its turn ends with _Stop.
             await asyncio.gather(*under_way, *self._flying.values(), return_exceptions=True)
             try:
                 for teacher in self._teachers.values():

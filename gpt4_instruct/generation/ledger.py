@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from gpt4_instruct.errors import LedgerError
@@ -68,7 +66,7 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with self._errors():
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with lock(path):  # two processes may open a new one at the same moment
                 is_new = not path.exists()
@@ -78,6 +76,8 @@ class Ledger:
                 self._prepare()
                 if is_new:
                     path.chmod(0o600)  # prompts may be private
+        except (sqlite3.Error, OSError) as error:
+            raise self._failure(error) from error
 
     def _prepare(self) -> None:
         (application,) = self._db.execute("PRAGMA application_id").fetchone()
@@ -94,19 +94,17 @@ class Ledger:
         if version > _VERSION:
             raise LedgerError(f"{self.path} was written by a newer version: pip install --upgrade gpt4-instruct")
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise LedgerError(f"the ledger {self.path} cannot be used: {why}. Free the disk or name another") from error
+    def _failure(self, error: Exception) -> LedgerError:
+        why = getattr(error, "strerror", None) or error
+        return LedgerError(f"the ledger {self.path} cannot be used: {why}. Free the disk or name another")
 
     def settled(self, key: str) -> str | None:
         """The raw response to the request of this key, or none."""
-        with self._errors():
-            query = "SELECT response FROM requests WHERE key = ? AND state = 'settled'"
+        query = "SELECT response FROM requests WHERE key = ? AND state = 'settled'"
+        try:
             found = self._db.execute(query, (key,)).fetchone()
+        except sqlite3.Error as error:
+            raise self._failure(error) from error
         return None if found is None else str(found[0])
 
     def sent(self, key: str, request: Request, content: str, teacher: str) -> None:
@@ -140,21 +138,27 @@ class Ledger:
         )
 
     def _write(self, statement: str, values: tuple[object, ...]) -> None:
-        with self._errors():
+        try:
             if not self._db.in_transaction:
                 self._db.execute("BEGIN IMMEDIATE")
             self._db.execute(statement, values)
+        except sqlite3.Error as error:
+            raise self._failure(error) from error
 
     def commit(self) -> None:
         """Puts what was recorded since the last commit on disk."""
-        with self._errors():
+        try:
             if self._db.in_transaction:
                 self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise self._failure(error) from error
 
     def counts(self) -> dict[str, int]:
         """How many requests are in each state that occurs."""
-        with self._errors():
+        try:
             return dict(self._db.execute("SELECT state, count(*) FROM requests GROUP BY state ORDER BY state"))
+        except sqlite3.Error as error:
+            raise self._failure(error) from error
 
     def close(self) -> None:
         """Commits and closes the file."""

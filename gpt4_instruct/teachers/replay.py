@@ -103,7 +103,7 @@ class Replay(Teacher):
 
 
 def _question(messages: Iterable[Message]) -> bytes:
-    text = json.dumps([list(message) for message in messages], ensure_ascii=False)
+    text = "\0".join(part for message in messages for part in message)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
