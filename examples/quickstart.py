@@ -48,7 +48,7 @@ def main() -> None:
         print(f"  {result.split:<11}{loaded:>3} rows accepted; rejected: {reasons}")
 
     chinese = results[-1]
-    others = "; the others are Chinese by their characters, not by their sense" if chinese.rows else ""
+    others = "; the others passed checks that know nothing of sense" if chinese.rows else ""
     print(
         f"\nSmolLM2 knows no Chinese: {sum(chinese.rejected.values())} of its {half} answers to Chinese instructions "
         f"were rejected{others}.\nFor Chinese worth having, name another teacher:\n\n"
