@@ -42,6 +42,7 @@ _LONGEST_DELAY_S = 60.0
 _WINDOW = 2048
 _CHUNK = 64
 _POLL_S = 0.005
+_WAKE_S = 0.5
 
 
 class _Stop(Exception):
@@ -200,7 +201,14 @@ class Engine:
             thread.start()
             wait = True
             try:
-                while (chunk := results.get()) is not None:
+                while True:
+                    try:
+                        # Woken now and then: a signal that comes just before a wait begins would be heard at its end.
+                        chunk = results.get(timeout=_WAKE_S)
+                    except queue.Empty:
+                        continue
+                    if chunk is None:
+                        break
                     if isinstance(chunk, BaseException):
                         raise chunk
                     yield from chunk
