@@ -61,6 +61,7 @@ class Engine:
         self.ledger = ledger
         self.asked = 0  # requests sent and settled by this run
         self.reused = 0  # requests answered from the ledger
+        self.abandoned = False  # by a second Ctrl-C: the thread may still use the ledger, which must not be closed
         self._concurrency = concurrency
         self._lanes: dict[int, asyncio.Semaphore] = {}
         self._teachers: dict[int, Teacher] = {}
@@ -199,7 +200,6 @@ class Engine:
         )
         with self._interruptible():
             thread.start()
-            wait = True
             try:
                 while True:
                     try:
@@ -213,11 +213,14 @@ class Engine:
                         raise chunk
                     yield from chunk
             except KeyboardInterrupt:  # the second one: whoever presses it does not want to wait
-                wait = False
+                self.abandoned = True
+                raise
+            except GeneratorExit:  # it came while the caller was busy with a result
+                self.abandoned = self._interrupted
                 raise
             finally:
                 self._stopping.set()
-                if wait:
+                if not self.abandoned:
                     thread.join()
         if self._interrupted:
             raise InterruptedRunError(

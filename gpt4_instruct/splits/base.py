@@ -213,7 +213,8 @@ class Split(datasets.ArrowBasedBuilder, ABC):  # type: ignore[misc]
                         yield self.to_columns(outcome)
                     bar.set_postfix({"accepted": rows, "rejected": reasons.total()}, refresh=False)
         finally:
-            ledger.close()
+            if not engine.abandoned:
+                ledger.close()
         if unanswered:
             raise IncompleteError(
                 f"{len(unanswered)} of {rows + reasons.total() + len(unanswered)} rows have no answer (last: "
