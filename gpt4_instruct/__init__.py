@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gpt4_instruct.errors import (
+        BudgetError,
         Gpt4InstructError,
         IncompleteError,
         InterruptedRunError,
@@ -38,15 +39,17 @@ if TYPE_CHECKING:
     from gpt4_instruct.splits.chinese import Chinese
     from gpt4_instruct.splits.comparison import Comparison
     from gpt4_instruct.splits.english import English
+    from gpt4_instruct.splits.estimate import Estimate, estimate
     from gpt4_instruct.splits.stages import Stage
     from gpt4_instruct.splits.unnatural import Unnatural
-    from gpt4_instruct.teachers.base import Teacher, completion
+    from gpt4_instruct.teachers.base import BatchTeacher, Response, Teacher, completion
     from gpt4_instruct.teachers.replay import Replay
 
 __version__ = "0.1.0"
 
 _FROM = {
     "errors": (
+        "BudgetError",
         "Gpt4InstructError",
         "IncompleteError",
         "InterruptedRunError",
@@ -70,19 +73,23 @@ _FROM = {
     "splits.chinese": ("Chinese",),
     "splits.comparison": ("Comparison",),
     "splits.english": ("English",),
+    "splits.estimate": ("Estimate", "estimate"),
     "splits.stages": ("Stage",),
     "splits.unnatural": ("Unnatural",),
-    "teachers.base": ("Teacher", "completion"),
+    "teachers.base": ("BatchTeacher", "Response", "Teacher", "completion"),
     "teachers.replay": ("Replay",),
 }
 _MODULE = {name: module for module, names in _FROM.items() for name in names}
 
 __all__ = [
     "Answer",
+    "BatchTeacher",
+    "BudgetError",
     "BuildResult",
     "Chinese",
     "Comparison",
     "English",
+    "Estimate",
     "Gpt4InstructError",
     "IncompleteError",
     "Instruction",
@@ -96,6 +103,7 @@ __all__ = [
     "Replay",
     "Request",
     "RequestRefusedError",
+    "Response",
     "Row",
     "RunStoppedError",
     "Sampling",
@@ -113,6 +121,7 @@ __all__ = [
     "__version__",
     "build",
     "completion",
+    "estimate",
     "load",
     "show",
 ]

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gpt4_instruct import __version__
 from gpt4_instruct.errors import Gpt4InstructError, InterruptedRunError
+
+if TYPE_CHECKING:
+    from gpt4_instruct.generation.ledger import Ledger
+    from gpt4_instruct.splits.estimate import Estimate
 
 __all__ = ["app", "main"]
 
@@ -20,6 +26,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+ledger_app = typer.Typer(help="The record of every request: what was asked, what it cost.", no_args_is_help=True)
+app.add_typer(ledger_app, name="ledger")
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
@@ -42,7 +50,8 @@ def build(
     source: Annotated[str, typer.Option(help="seeds, a json/jsonl/csv/parquet file, or hub:ID.")] = "seeds",
     out: Annotated[Path, typer.Option(help="The folder; other splits in it are kept.")] = Path("gpt4-instruct-data"),
     teacher: Annotated[
-        str, typer.Option(help="openai:MODEL, local:smollm2, local:PATH_OR_HUB_ID or replay:PATH.")
+        str,
+        typer.Option(help="openai:MODEL, openai-batch:MODEL, local:smollm2, local:PATH_OR_HUB_ID or replay:PATH."),
     ] = "local:smollm2",
     translator: Annotated[str | None, typer.Option(help="chinese: who translates.  [default: the teacher]")] = None,
     answers_from: Annotated[
@@ -63,6 +72,23 @@ def build(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace this split if the folder has it.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unusable row of the source.")] = False,
+    accept: Annotated[
+        int | None, typer.Option(help="Go on until so many rows are accepted.  [default: ask about all]")
+    ] = None,
+    on_truncation: Annotated[
+        str, typer.Option(help="Where an answer is cut off: reject the row, keep it, or extend: ask with more room.")
+    ] = "reject",
+    requests_per_minute: Annotated[
+        float | None, typer.Option(help="Most requests to each model.  [default: what the endpoint says]")
+    ] = None,
+    tokens_per_minute: Annotated[
+        float | None, typer.Option(help="Most tokens, prompt and answer.  [default: what the endpoint says]")
+    ] = None,
+    budget_usd: Annotated[float | None, typer.Option(help="Most that this build may spend.  [default: no cap]")] = None,
+    prices: Annotated[
+        Path | None, typer.Option(help="Prices of your own.  [default: ~/.gpt4_instruct/prices.json, if there]")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked and cost; send nothing.")] = False,
 ) -> None:
     """Build a split: ask a teacher, check the answers, write Parquet with a card.
 
@@ -70,36 +96,47 @@ def build(
     0 means that the split is there and holds rows.
     """
     from gpt4_instruct.splits.build import build as run
+    from gpt4_instruct.splits.estimate import estimate
 
+    options: dict[str, Any] = {
+        "source": source,
+        "teacher": teacher,
+        "translator": translator,
+        "answers_from": tuple(answers_from or ()),
+        "scorer": scorer,
+        "limit": limit,
+        "ledger": ledger,
+        "seed": seed,
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "top_p": top_p,
+        "concurrency": concurrency,
+        "strict": strict,
+        "accept": accept,
+        "on_truncation": on_truncation,
+        "requests_per_minute": requests_per_minute,
+        "tokens_per_minute": tokens_per_minute,
+        "budget_usd": budget_usd,
+        "prices": prices,
+    }
+    if dry_run:
+        _print_estimate(estimate(split, **options))
+        return
     try:
-        result = run(
-            split,
-            source,
-            out=out,
-            teacher=teacher,
-            translator=translator,
-            answers_from=answers_from or (),
-            scorer=scorer,
-            limit=limit,
-            ledger=ledger,
-            seed=seed,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            top_p=top_p,
-            concurrency=concurrency,
-            overwrite=overwrite,
-            strict=strict,
-        )
+        result = run(split, out=out, overwrite=overwrite, **options)
     except KeyboardInterrupt:
         # The second Ctrl-C: a model's thread may be busy for long and python would wait for it, so leave at once.
         print("stopped; the same command goes on from the ledger", file=sys.stderr, flush=True)
         os._exit(_INTERRUPTED)
     left_out = sum(result.rejected.values())
     reasons = ", ".join(f"{count} {reason}" for reason, count in result.rejected.items())
+    cost = f", ${result.cost_usd:.4f}" if result.cost_usd else ""
     typer.echo(
         f"{result.split}: {result.rows:,} rows accepted, {left_out:,} rejected{f' ({reasons})' if reasons else ''}; "
-        f"{result.asked:,} requests sent, {result.reused:,} from the ledger, {result.seconds:.1f} s"
+        f"{result.asked:,} requests sent{cost}, {result.reused:,} from the ledger, {result.seconds:.1f} s"
     )
+    if accept and result.rows < accept:
+        typer.echo(f"the source is dry: it holds no more than {result.rows:,} of the {accept:,} rows that were wanted")
     if result.rows:
         typer.echo(f'load_dataset("{result.folder}", "{result.split}")')
     else:
@@ -116,6 +153,118 @@ def show(
     from gpt4_instruct.publishing.show import show as run
 
     run(folder, rows)
+
+
+def _print_estimate(found: Estimate) -> None:
+    from rich.console import Console
+
+    Console().print(found.table())
+    measured = sum(stage.measured for stage in found.stages)
+    if found.usd is None:
+        typer.echo("a price is not known: --prices FILE gives it")
+    elif any(stage.to_send for stage in found.stages) and found.usd[1]:
+        how = f"measured by {measured:,} answers" if measured else "from empty answers to the most they can be"
+        typer.echo(f"${found.usd[0]:,.2f} to ${found.usd[1]:,.2f}: {how}; prices of {found.prices_checked}")
+
+
+_LedgerOption = Annotated[Path | None, typer.Option("--ledger", help="The file.  [default: the one build uses]")]
+
+
+@contextmanager
+def _opened(path: Path | None) -> Iterator[Ledger]:
+    from gpt4_instruct.errors import LedgerError
+    from gpt4_instruct.generation.ledger import Ledger, default_path
+
+    path = path or default_path()
+    if not path.exists():
+        raise LedgerError(f"there is no ledger at {path}: build makes one, --ledger names another")
+    ledger = Ledger(path)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+@ledger_app.command("show")
+def ledger_show(
+    ledger: _LedgerOption = None,
+    prices: Annotated[Path | None, typer.Option(help="Prices of your own.")] = None,
+) -> None:
+    """Requests, tokens and money by model and state, and what may have been paid twice."""
+    from rich.console import Console
+
+    from gpt4_instruct.generation.accounting import account_table, accounts, open_batches
+    from gpt4_instruct.generation.pricing import load_prices
+
+    known = load_prices(prices)
+    with _opened(ledger) as opened:
+        Console().print(account_table(accounts(opened, known), open_batches(opened), known.checked))
+
+
+@ledger_app.command("verify")
+def ledger_verify(ledger: _LedgerOption = None) -> None:
+    """Check the file, every key and every response."""
+    from gpt4_instruct.generation.accounting import verify
+
+    with _opened(ledger) as opened:
+        wrong, counts = verify(opened), opened.counts()
+    for line in wrong[:20]:
+        typer.echo(line, err=True)
+    states = ", ".join(f"{count:,} {state}" for state, count in counts.items()) or "empty"
+    typer.echo(f"{opened.path}: {states}; {f'{len(wrong):,} problems' if wrong else 'whole'}")
+    if wrong:
+        raise typer.Exit(1)
+
+
+@ledger_app.command("export")
+def ledger_export(
+    file: Annotated[Path, typer.Argument(help="A .jsonl file to write.", show_default=False)],
+    ledger: _LedgerOption = None,
+) -> None:
+    """Write every request and response to a JSON Lines file."""
+    from gpt4_instruct.generation.accounting import export
+
+    with _opened(ledger) as opened:
+        typer.echo(f"{export(opened, file):,} requests written to {file}")
+
+
+@ledger_app.command("import")
+def ledger_import(
+    file: Annotated[Path, typer.Argument(help="Another ledger, or an export.", show_default=False)],
+    ledger: _LedgerOption = None,
+) -> None:
+    """Take over what another ledger knows; what is settled here stays as it is."""
+    from gpt4_instruct.generation.accounting import merge
+    from gpt4_instruct.generation.ledger import Ledger, default_path
+
+    opened = Ledger(ledger or default_path())
+    try:
+        merged = merge(opened, file)
+    finally:
+        opened.close()
+    for line in merged.rejected[:20]:
+        typer.echo(line, err=True)
+    typer.echo(f"{merged.added:,} requests taken over, {merged.known:,} known, {len(merged.rejected):,} unusable")
+    if merged.rejected:
+        raise typer.Exit(1)
+
+
+@ledger_app.command("cancel")
+def ledger_cancel(
+    teacher: Annotated[str, typer.Argument(help="openai-batch:MODEL", show_default=False)],
+    ledger: _LedgerOption = None,
+) -> None:
+    """Cancel the open batches of a model and keep what they have answered."""
+    from gpt4_instruct.errors import UsageError
+    from gpt4_instruct.generation.engine import Engine
+    from gpt4_instruct.teachers.base import BatchTeacher, connect
+
+    found = connect(teacher)
+    if not isinstance(found, BatchTeacher):
+        raise UsageError(f"{teacher} answers at once and has no batches: name an openai-batch:MODEL")
+    with _opened(ledger) as opened:
+        cancelled = Engine(opened).cancel_batches(found)
+        typer.echo(f"{cancelled} batches cancelled; what they had answered is in the ledger")
 
 
 def main() -> None:

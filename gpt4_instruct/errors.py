@@ -13,14 +13,20 @@ Gpt4InstructError
 │   ├── TransientError       the moment's fault: the engine asks again
 │   └── RunStoppedError      the run's fault: no row can succeed, the run stops at once
 └── IncompleteError       some rows have no answer yet; what was answered is in the ledger
+    ├── BudgetError          because the money set aside for the run is spent
     └── InterruptedRunError  because the user pressed Ctrl-C
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gpt4_instruct.records import RateLimits
 
 __all__ = [
+    "BudgetError",
     "Gpt4InstructError",
     "IncompleteError",
     "InterruptedRunError",
@@ -119,6 +125,8 @@ class TransientError(TeacherError):
         retry_after_s: seconds the endpoint asked to wait, if it did.
         unreachable: no connection was made at all, so nothing was sent.
         billable: the request may have been answered, and billed, without the answer reaching us.
+        overloaded: too many requests for the endpoint: all of them slow down, not only this one.
+        limits: what the endpoint said about its limits, if it did.
     """
 
     def __init__(
@@ -128,11 +136,15 @@ class TransientError(TeacherError):
         retry_after_s: float | None = None,
         unreachable: bool = False,
         billable: bool = False,
+        overloaded: bool = False,
+        limits: RateLimits | None = None,
     ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
         self.unreachable = unreachable
         self.billable = billable
+        self.overloaded = overloaded
+        self.limits = limits
 
 
 class RunStoppedError(TeacherError):
@@ -141,6 +153,10 @@ class RunStoppedError(TeacherError):
 
 class IncompleteError(Gpt4InstructError):
     """Some rows have no answer yet. Every answer that came is in the ledger; the same call goes on from there."""
+
+
+class BudgetError(IncompleteError):
+    """The next request could cost more than is left of ``budget_usd``. What was answered is in the ledger."""
 
 
 class InterruptedRunError(IncompleteError):

@@ -25,6 +25,7 @@ __all__ = [
     "Answer",
     "Instruction",
     "Message",
+    "RateLimits",
     "Reject",
     "Request",
     "Row",
@@ -130,6 +131,19 @@ class Request:
         }
         return _CANONICAL.encode(content)
 
+    @classmethod
+    def from_json(cls, content: str) -> Request:
+        """The request with this canonical JSON.
+
+        >>> one = Request("local", "m", (Message("user", "Hi"),), {"top_p": 1.0})
+        >>> Request.from_json(one.to_json()) == one
+        True
+        """
+        fields = json.loads(content)
+        fields["messages"] = tuple(Message(*message) for message in fields["messages"])
+        fields["choices"] = tuple(fields["choices"])
+        return cls(**fields)
+
     @property
     def key(self) -> str:
         """SHA-256 of the canonical JSON, as 64 hex digits: the ledger's key.
@@ -159,6 +173,7 @@ class Answer:
         prompt_tokens: as the endpoint counted, 0 where it does not.
         completion_tokens: likewise.
         request: the key of the request that was answered.
+        cut_output: where this answer was asked for with more room because a first one was cut off, that first text.
     """
 
     text: str
@@ -168,6 +183,26 @@ class Answer:
     prompt_tokens: int
     completion_tokens: int
     request: str
+    cut_output: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimits:
+    """What an endpoint says about its limits in the headers of a response; none where it says nothing.
+
+    Attributes:
+        requests: requests per period.
+        requests_left: of those, how many are left.
+        requests_period_s: the period: a minute, or a day.
+        tokens: tokens per minute.
+        tokens_left: of those, how many are left.
+    """
+
+    requests: int | None = None
+    requests_left: int | None = None
+    requests_period_s: float = 60.0
+    tokens: int | None = None
+    tokens_left: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +280,7 @@ def provenance(answer: Answer) -> dict[str, Any]:
         "prompt_tokens": answer.prompt_tokens,
         "completion_tokens": answer.completion_tokens,
         "request": answer.request,
+        "cut_output": answer.cut_output,
     }
 
 
@@ -268,6 +304,7 @@ def features(split: str) -> Features:
         "prompt_tokens": count,
         "completion_tokens": count,
         "request": text,
+        "cut_output": text,
     }
     triple = {"instruction": text, "input": text, "output": text}
     scored = {"response": text, "source": text, "score": Value("float64")}

@@ -21,7 +21,7 @@ __all__ = ["ROOMS", "find", "names"]
 
 # Room -> what one of its things is called, and which of its files are not one of them.
 ROOMS: dict[str, tuple[str, frozenset[str]]] = {
-    "splits": ("split", frozenset({"base", "build", "config", "stages"})),
+    "splits": ("split", frozenset({"base", "build", "config", "estimate", "run", "stages"})),
     "teachers": ("teacher", frozenset({"base", "decoding"})),
     "quality": ("check", frozenset({"base"})),
 }
@@ -30,7 +30,8 @@ ROOMS: dict[str, tuple[str, frozenset[str]]] = {
 def _files(room: str) -> list[str]:
     helpers = ROOMS[room][1]
     package = import_module(f"gpt4_instruct.{room}")
-    return [module.name for module in pkgutil.iter_modules(package.__path__) if module.name not in helpers]
+    found = [module.name for module in pkgutil.iter_modules(package.__path__) if module.name not in helpers]
+    return [name.replace("_", "-") if room == "teachers" else name for name in found]
 
 
 def _outside(room: str) -> dict[str, EntryPoint]:
@@ -56,7 +57,7 @@ def find(room: str, name: str) -> Any:
     """
     kind = ROOMS[room][0]
     if name in _files(room):
-        module = import_module(f"gpt4_instruct.{room}.{name}")
+        module = import_module(f"gpt4_instruct.{room}.{name.replace('-', '_')}")
         return getattr(module, module.__all__[0])
     outside = _outside(room)
     if name not in outside:

@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from gpt4_instruct.errors import OutputError
 
-__all__ = ["home", "lock", "read_json", "replace_text", "sha256", "write_json"]
+__all__ = ["home", "lock", "read_json", "replace_text", "replacing", "sha256", "write_json"]
 
 
 def home() -> Path:
@@ -48,7 +48,7 @@ def sha256(path: Path) -> str:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A path beside `path` to write to; it takes the place of `path` when the block ends well, and is gone when not.
 
     Raises:
@@ -73,7 +73,7 @@ def replace_text(path: Path, text: str) -> None:
     Raises:
         OutputError: it could not be written; what was there before still is.
     """
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

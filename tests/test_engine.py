@@ -14,7 +14,7 @@ from gpt4_instruct.errors import (
     RunStoppedError,
     TransientError,
 )
-from gpt4_instruct.generation import engine as engine_module
+from gpt4_instruct.generation import delays
 from gpt4_instruct.generation.engine import Engine
 from gpt4_instruct.generation.ledger import Ledger
 from gpt4_instruct.records import Message, Request
@@ -25,7 +25,7 @@ from tests.endpoint import Reply, error_reply
 
 @pytest.fixture(autouse=True)
 def _short_delays(monkeypatch):
-    monkeypatch.setattr(engine_module, "_FIRST_DELAY_S", 0.01)
+    monkeypatch.setattr(delays, "FIRST_DELAY_S", 0.01)
 
 
 def run(ledger, teacher, prompts, *, concurrency=None, keep_errors=False):
@@ -205,11 +205,11 @@ def test_a_full_disk_is_one_line(endpoint, tmp_path):
 
 
 def test_half_a_response_that_was_settled_is_asked_again(endpoint, tmp_path):
-    """A run may be killed between keeping a response and finding that it is none."""
+    """As a version with another reader may have done."""
     ledger = ledger_at(tmp_path)
     teacher = connect("openai:m")
     asked = Request(teacher.endpoint, teacher.model, (Message("user", "p"),))
-    ledger.sent(asked.key, asked, asked.to_json(), teacher.spec)
+    ledger.claim(asked.key, asked, asked.to_json(), teacher.spec)
     ledger.settle(asked.key, '{"half')
     ledger.commit()
     texts, _ = run(ledger, teacher, ["p"])
@@ -226,12 +226,19 @@ def test_a_teacher_that_cannot_be_closed_does_not_hang_the_run(tmp_path):
         run(ledger_at(tmp_path), Clumsy([{"prompt": "p", "output": "x"}]), ["p"])
 
 
-def test_an_engine_serves_one_stream(tmp_path):
+def test_an_engine_serves_one_stream_at_a_time_and_none_after_a_failure(tmp_path):
     async def work(item):
-        return item
+        return 1 / item
 
     engine = Engine(ledger_at(tmp_path))
-    assert list(engine.stream(work, [1, 2])) == [1, 2]
+    stream = engine.stream(work, [1, 2])
+    assert next(stream) == 1
+    with pytest.raises(RuntimeError, match="one stream"):
+        next(engine.stream(work, [1]))
+    assert list(stream) == [0.5]
+    assert list(engine.stream(work, [4])) == [0.25]
+    with pytest.raises(ZeroDivisionError):
+        list(engine.stream(work, [0]))
     with pytest.raises(RuntimeError, match="one stream"):
         list(engine.stream(work, [1]))
 

@@ -19,7 +19,7 @@ def request(text: str = "Hi") -> Request:
 
 def settle(ledger: Ledger, text: str, raw: str) -> None:
     asked = request(text)
-    ledger.sent(asked.key, asked, asked.to_json(), "local:m")
+    ledger.claim(asked.key, asked, asked.to_json(), "local:m")
     ledger.settle(asked.key, raw)
     ledger.commit()
 
@@ -32,7 +32,7 @@ def test_a_settled_response_is_there_after_reopening_and_is_never_replaced(tmp_p
     ledger = Ledger(path)
     asked = request()
     assert ledger.settled(asked.key) == "raw 1"
-    ledger.sent(asked.key, asked, asked.to_json(), "local:m")  # a slower process
+    ledger.claim(asked.key, asked, asked.to_json(), "local:m")  # a slower process
     ledger.commit()
     assert ledger.settled(asked.key) == "raw 1"
     assert path.stat().st_mode & 0o077 == 0
@@ -42,7 +42,7 @@ def test_the_states(tmp_path):
     ledger = Ledger(tmp_path / "ledger.sqlite3")
     for text in ("a", "b", "c", "d"):
         asked = request(text)
-        ledger.sent(asked.key, asked, asked.to_json(), "local:m")
+        ledger.claim(asked.key, asked, asked.to_json(), "local:m")
     ledger.settle(request("b").key, "raw")
     ledger.fail(request("c").key, "400", unknown=False)
     ledger.fail(request("d").key, "timeout", unknown=True)
@@ -98,7 +98,7 @@ from gpt4_instruct.records import Message, Request
 ledger = Ledger(Path(sys.argv[1]))
 for number in range(200):
     asked = Request("local", "m", (Message("user", f"{sys.argv[2]} {number}"),))
-    ledger.sent(asked.key, asked, asked.to_json(), "local:m")
+    ledger.claim(asked.key, asked, asked.to_json(), "local:m")
     ledger.commit()
     ledger.settle(asked.key, "raw")
     ledger.commit()

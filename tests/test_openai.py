@@ -27,7 +27,7 @@ def ask(teacher, **fields):
     async def go():
         try:
             asked = request(teacher, **fields)
-            return read(teacher, asked, asked.key, await teacher.ask(asked))
+            return read(teacher, asked, asked.key, (await teacher.ask(asked)).text)
         finally:
             await teacher.close()
 

@@ -25,7 +25,7 @@ from gpt4_instruct import (
     build,
     load,
 )
-from gpt4_instruct.generation import engine as engine_module
+from gpt4_instruct.generation import delays
 from gpt4_instruct.prompts import render_alpaca, render_chinese
 from gpt4_instruct.records import features
 from tests.endpoint import Reply, error_reply
@@ -80,6 +80,7 @@ def test_english(endpoint, tasks, tmp_path):
         "teacher": "openai:gpt-4",
         "model": "gpt-4-0613",
         "finish_reason": "stop",
+        "cut_output": None,
     }
 
 
@@ -308,7 +309,7 @@ def test_a_folder_that_is_not_ours_is_left_alone(tasks, tmp_path):
 
 
 def test_a_failed_run_leaves_nothing_and_goes_on_from_the_ledger(endpoint, tasks, tmp_path, monkeypatch):
-    monkeypatch.setattr(engine_module, "_FIRST_DELAY_S", 0.01)
+    monkeypatch.setattr(delays, "FIRST_DELAY_S", 0.01)
     fail = True
 
     def script(request, count):

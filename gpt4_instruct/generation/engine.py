@@ -2,13 +2,13 @@
 
 The caller writes what happens to one item as a coroutine that asks; `Engine.stream` runs it for very many items at
 once on an event loop in a thread of its own (so it works in a notebook, too) and gives the results back in order.
+A request for a batch is only recorded, and its item comes back later: see `Deferred`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import queue
-import random
 import signal
 import sys
 import threading
@@ -20,29 +20,40 @@ from typing import Any, TypeVar
 
 from gpt4_instruct.errors import (
     InterruptedRunError,
-    RequestRefusedError,
     RunStoppedError,
+    TeacherError,
     TransientError,
 )
+from gpt4_instruct.generation.batches import Batches
+from gpt4_instruct.generation.delays import PATIENT_ATTEMPTS, delay_s
 from gpt4_instruct.generation.ledger import Ledger
+from gpt4_instruct.generation.limiter import Lane
+from gpt4_instruct.generation.pricing import Spending, answer_tokens, load_prices, prompt_tokens
 from gpt4_instruct.records import Answer, Request, content_key
-from gpt4_instruct.teachers.base import Teacher, read
+from gpt4_instruct.teachers.base import BatchTeacher, Response, Teacher, read
 
-__all__ = ["Engine"]
+__all__ = ["Deferred", "Engine"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 _ATTEMPTS = 6
+_OVERLOADED_ATTEMPTS = (
+    PATIENT_ATTEMPTS  # "too many requests" is no fault of the request: the lane slows down, and it waits longer
+)
 _UNREACHABLE_ATTEMPTS = 3  # when nothing has been answered yet: most likely a wrong address
 _HOPELESS = 20  # requests that failed all their attempts, with no answer in between: the endpoint is gone
-_FIRST_DELAY_S = 0.5
-_LONGEST_DELAY_S = 60.0
-# Items under way at once. The oldest must come out first, so this is how far a slow answer can be overtaken.
+_OTHERS_S = 0.25  # between looks at whether another run has an answer
+# Items that wait for an answer at once, and items altogether: finished ones wait for the oldest, which comes out first.
 _WINDOW = 2048
+_MOST_ITEMS = 16_384
 _CHUNK = 64
 _POLL_S = 0.005
 _WAKE_S = 0.5
+
+
+class Deferred(Exception):
+    """The request waits for its batch: `Engine.run_batches` gets its answer, and then the item is asked again."""
 
 
 class _Stop(Exception):
@@ -50,27 +61,44 @@ class _Stop(Exception):
 
 
 class Engine:
-    """Asks teachers on behalf of one run, which is one call of `stream`.
+    """Asks teachers on behalf of one run.
 
     Args:
         ledger: what was ever answered; used from the engine's thread only while `stream` runs.
-        concurrency: requests in flight per teacher; by default each teacher's own number.
+        concurrency: requests in flight per model; by default each teacher's own number.
+        spending: what the run may spend, and counts what it does.
+        requests_per_minute: most requests sent to each model; by default what the endpoint allows.
+        tokens_per_minute: likewise, prompt and answer.
     """
 
-    def __init__(self, ledger: Ledger, concurrency: int | None = None) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        concurrency: int | None = None,
+        *,
+        spending: Spending | None = None,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+    ) -> None:
         self.ledger = ledger
+        self.spending = spending or Spending(load_prices())
         self.asked = 0  # requests sent and settled by this run
         self.reused = 0  # requests answered from the ledger
         self.abandoned = False  # by a second Ctrl-C: the thread may still use the ledger, which must not be closed
+        self.batches = Batches(self)
         self._concurrency = concurrency
-        self._lanes: dict[int, asyncio.Semaphore] = {}
+        self._per_minute = (requests_per_minute, tokens_per_minute)
+        self._lanes: dict[tuple[str, str], Lane] = {}
         self._teachers: dict[int, Teacher] = {}
         self._flying: dict[str, asyncio.Task[Answer]] = {}
         self._sending = 0
+        self._reached = False  # something remote has answered `retry`
         self._failed_in_a_row = 0
         self._committing: asyncio.Future[None] | None = None
+        self._ticking: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
         self._stopping = threading.Event()
+        self._streaming = False
         self._interrupted = False
 
     # --- one request ------------------------------------------------------------------------------------------------
@@ -82,18 +110,19 @@ class Engine:
             RequestRefusedError: the teacher refuses this request.
             TransientError: it could not be answered after several attempts.
             RunStoppedError: no request can be answered.
+            BudgetError: there is no money for it.
+            Deferred: the teacher answers by the batch.
         """
         content = request.to_json()
         key = content_key(content)
-        raw = self.ledger.settled(key)
-        if raw is not None:
-            try:
-                answer = read(teacher, request, key, raw)
-            except TransientError as error:  # a run was killed before it could tell that this is half a response
-                self.ledger.fail(key, str(error), unknown=True)
-            else:
-                self.reused += 1
-                return answer
+        answer = self._known(teacher, request, key)
+        if answer is not None:
+            self.reused += 1
+            return answer
+        if isinstance(teacher, BatchTeacher):
+            self._teachers[id(teacher)] = teacher
+            self.batches.defer(teacher, request, key, content)
+            raise Deferred
         task = self._flying.get(key)
         if task is None:  # two rows may ask the same at the same time
             task = asyncio.create_task(self._answer(teacher, request, key, content))
@@ -103,62 +132,170 @@ class Engine:
             self.reused += 1
         return await task
 
-    async def _answer(self, teacher: Teacher, request: Request, key: str, content: str) -> Answer:
-        async with self._lane(teacher):
-            for attempt in range(1, _ATTEMPTS + 1):
-                if self._stopping.is_set():
-                    raise _Stop
-                self.ledger.sent(key, request, content, teacher.spec)
-                await self._commit()
-                self._sending += 1
-                try:
-                    return await self._send(teacher, request, key)
-                except (RequestRefusedError, RunStoppedError) as error:
-                    self.ledger.fail(key, str(error), unknown=False)
-                    await self._commit()
-                    raise
-                except TransientError as error:
-                    self.ledger.fail(key, str(error), unknown=error.billable)
-                    await self._commit()
-                    if error.unreachable and attempt >= _UNREACHABLE_ATTEMPTS and not self.asked:
-                        raise RunStoppedError(f"{error}. Check the address and the network") from None
-                    if attempt == _ATTEMPTS:
-                        self._failed_in_a_row += 1
-                        if self._failed_in_a_row >= _HOPELESS:
-                            raise RunStoppedError(
-                                f"{_HOPELESS} requests in a row failed {_ATTEMPTS} times each (last: {error}); "
-                                f"every answer so far is in {self.ledger.path}: run the same command again to go on"
-                            ) from None
-                        raise
-                    delay = _delay_s(attempt, error.retry_after_s)
-                finally:
-                    self._sending -= 1
-                await self._pause(delay)
-        raise AssertionError("unreachable: the last attempt returns or raises")
+    def _known(self, teacher: Teacher, request: Request, key: str) -> Answer | None:
+        raw = self.ledger.settled(key)
+        if raw is None:
+            return None
+        try:
+            return read(teacher, request, key, raw)
+        except TransientError as error:  # settled by a version that read it otherwise
+            self.ledger.fail(key, str(error), unknown=True)
+            return None
 
-    async def _send(self, teacher: Teacher, request: Request, key: str) -> Answer:
-        raw = await teacher.ask(request)
-        self.ledger.settle(key, raw)  # before anything reads it: what was paid for is never lost to a parser
-        await self._commit()
-        answer = read(teacher, request, key, raw)
+    async def _answer(self, teacher: Teacher, request: Request, key: str, content: str) -> Answer:
+        lane = self._use(teacher)
+        while True:
+            # A request keeps its slot until it is answered or given up, between attempts, too: an endpoint that fails
+            # is not asked all that there is to ask.
+            async with lane.slots:
+                answer = await self._attempts(lane, teacher, request, key, content)
+            if answer is None:
+                answer = await self._from_others(teacher, request, key)
+            if answer is not None:
+                return answer
+
+    async def _attempts(self, lane: Lane, teacher: Teacher, request: Request, key: str, content: str) -> Answer | None:
+        """The answer, after as many attempts as it takes; none where another run has the request."""
+        tokens = prompt_tokens(request) + answer_tokens(request)
+        worst_usd = self.spending.worst_usd(request)
+        failures = overloads = 0
+        while True:
+            self.check_running()
+            await self.spending.reserve(worst_usd)
+            try:
+                permit = await lane.admit(tokens)
+            except BaseException:
+                self.spending.settle(worst_usd, 0.0)
+                raise
+            cost_usd, used_tokens, limits = 0.0, None, None
+            error: TransientError | None = None
+            self._sending += 1
+            try:
+                self.check_running()
+                if not self.ledger.claim(key, request, content, teacher.spec):
+                    return None
+                await self.commit()
+                cost_usd = worst_usd  # until it is known better
+                answer, limits = await self._send(teacher, request, key)
+                used_tokens = answer.prompt_tokens + answer.completion_tokens
+                cost_usd = self.spending.cost_usd(request, (answer.prompt_tokens, answer.completion_tokens))
+                return answer
+            except TransientError as caught:
+                error, limits = caught, caught.limits
+                cost_usd = worst_usd if error.billable else 0.0
+                self.ledger.fail(key, str(error), unknown=error.billable)
+            except TeacherError as caught:
+                cost_usd = 0.0
+                self.ledger.fail(key, str(caught), unknown=False)
+                raise
+            finally:
+                self._sending -= 1
+                lane.done(
+                    permit,
+                    used_tokens=used_tokens,
+                    limits=limits,
+                    overloaded=error is not None and error.overloaded,
+                    retry_after_s=error.retry_after_s if error is not None else None,
+                )
+                self.spending.settle(worst_usd, cost_usd)
+                await self.commit()
+            failures, overloads = failures + (not error.overloaded), overloads + error.overloaded
+            self._give_up(error, failures, overloads)
+            await self.pause(delay_s(failures or overloads, error.retry_after_s))
+
+    async def _send(self, teacher: Teacher, request: Request, key: str) -> tuple[Answer, Any]:
+        """Sends a request that is recorded as sent; its answer, recorded as settled, and what came about limits."""
+        got = await teacher.ask(request)
+        response = Response(got) if isinstance(got, str) else got
+        try:
+            answer = read(teacher, request, key, response.text)
+        except TransientError as error:
+            error.limits = response.limits
+            raise
+        except BaseException:
+            self.ledger.settle(key, response.text)  # what was paid for is never lost to a parser
+            raise
+        self.ledger.settle(key, response.text, answer.prompt_tokens, answer.completion_tokens)
         self.asked += 1
         self._failed_in_a_row = 0
-        return answer
+        return answer, response.limits
 
-    def _lane(self, teacher: Teacher) -> asyncio.Semaphore:
-        lane = self._lanes.get(id(teacher))
+    def _give_up(self, error: TransientError, failures: int, overloads: int) -> None:
+        """Raises when asking again is of no use."""
+        if error.unreachable and failures >= _UNREACHABLE_ATTEMPTS and not self.asked:
+            raise RunStoppedError(f"{error}. Check the address and the network") from None
+        if failures < _ATTEMPTS and overloads < _OVERLOADED_ATTEMPTS:
+            return
+        self._failed_in_a_row += 1
+        if self._failed_in_a_row >= _HOPELESS:
+            raise RunStoppedError(
+                f"{_HOPELESS} requests in a row failed {failures + overloads} times each (last: {error}); "
+                f"every answer so far is in {self.ledger.path}: run the same command again to go on"
+            ) from None
+        raise error
+
+    async def _from_others(self, teacher: Teacher, request: Request, key: str) -> Answer | None:
+        """The answer that another run has asked for, or none when this one may ask."""
+        while not self._stopping.is_set():
+            answer = self._known(teacher, request, key)
+            if answer is not None:
+                self.reused += 1
+                return answer
+            if self.ledger.is_free(key):
+                return None
+            batch = self.ledger.orphan(key)
+            batch_teacher = teacher.for_batches() if batch else None
+            if batch is not None and batch_teacher is not None:
+                await self.batches.collect(batch_teacher, batch)
+            else:
+                await self._tick()
+        raise _Stop
+
+    async def _tick(self) -> None:
+        """Waits a little, together with everybody else who waits for other runs, and looks which of them have died."""
+        if self._ticking is None:
+
+            async def tick() -> None:
+                await self.pause(_OTHERS_S)
+                self._ticking = None
+                self.ledger.bury()
+                await self.commit()
+
+            self._ticking = asyncio.create_task(tick())
+        await asyncio.shield(self._ticking)
+
+    def _use(self, teacher: Teacher) -> Lane:
+        self._teachers[id(teacher)] = teacher
+        name = (teacher.endpoint, teacher.model)
+        lane = self._lanes.get(name)
         if lane is None:
-            lane = self._lanes[id(teacher)] = asyncio.Semaphore(self._concurrency or teacher.concurrency)
-            self._teachers[id(teacher)] = teacher
+            shared = f"{teacher.endpoint} {teacher.model}"
+            lane = self._lanes[name] = Lane(
+                self._concurrency or teacher.concurrency,
+                lambda: self.ledger.quota(shared),
+                lambda quota: self.ledger.save_quota(shared, quota),
+                *self._per_minute,
+            )
         return lane
 
-    async def _commit(self) -> None:
+    def quota_used(self) -> float | None:
+        """Share of the tightest known limit that is taken, 0 to 1."""
+        known = [used for lane in self._lanes.values() if (used := lane.quota_used()) is not None]
+        return max(known) if known else None
+
+    # --- for `batches`, too -----------------------------------------------------------------------------------------
+
+    async def commit(self) -> None:
         """Returns when what was recorded is on disk; everything recorded in one turn of the loop shares a commit."""
+        if self._committing is not None:
+            await self._committing
+
+    def _commit_soon(self) -> None:
+        """Called by the ledger when it begins a transaction."""
         if self._committing is None:
             loop = asyncio.get_running_loop()
             self._committing = loop.create_future()
             loop.call_soon(self._commit_now)
-        await self._committing
 
     def _commit_now(self) -> None:
         done, self._committing = self._committing, None
@@ -166,15 +303,44 @@ class Engine:
         try:
             self.ledger.commit()
         except Exception as error:
+            if self._failure is None:  # perhaps nobody waits for it
+                self._failure = error
             done.set_exception(error)
+            done.exception()  # it has been seen
         else:
             done.set_result(None)
 
-    async def _pause(self, delay_s: float) -> None:
+    async def pause(self, delay_s: float) -> None:
+        """Waits, but not longer than the run lasts."""
         loop = asyncio.get_running_loop()
         end = loop.time() + delay_s
         while not self._stopping.is_set() and (left := end - loop.time()) > 0:
             await asyncio.sleep(min(left, 0.1))
+
+    async def retry(self, call: Callable[[], Awaitable[R]]) -> R:
+        """Calls something remote until the moment's faults are over.
+
+        Raises:
+            RunStoppedError: they do not end.
+        """
+        for attempt in range(1, PATIENT_ATTEMPTS + 1):
+            self.check_running()
+            try:
+                found = await call()
+            except TransientError as error:
+                if error.unreachable and attempt >= _UNREACHABLE_ATTEMPTS and not self._reached:
+                    raise RunStoppedError(f"{error}. Check the address and the network") from None
+                last, delay = error, delay_s(attempt, error.retry_after_s)
+            else:
+                self._reached = True
+                return found
+            await self.pause(delay)
+        raise RunStoppedError(f"{last}; run the same command again to go on")
+
+    def check_running(self) -> None:
+        """Ends the caller when the run is ending."""
+        if self._stopping.is_set():
+            raise _Stop
 
     # --- very many items --------------------------------------------------------------------------------------------
 
@@ -182,17 +348,22 @@ class Engine:
         """Runs ``work(item)`` for every item, many at once, and yields the results in the order of the items.
 
         The first exception that `work` lets through ends the run: what is in flight is finished and recorded, then the
-        exception is raised here. So does Ctrl-C, and a caller that stops asking for results.
+        exception is raised here. So does Ctrl-C, and a caller that stops asking for results. A run may be several
+        streams, one after another.
 
         Args:
             work: a coroutine function that calls `ask`.
-            items: read lazily, in another thread; at most 2,048 are under way at a time.
+            items: read lazily, in another thread; at most 2,048 wait for answers at a time.
 
         Raises:
             InterruptedRunError: Ctrl-C was pressed.
         """
-        if self._stopping.is_set():
-            raise RuntimeError("an Engine serves one stream: make another")
+        if self._streaming or self._failure or self._interrupted:
+            raise RuntimeError("an Engine serves one stream at a time, and none after one that failed: make another")
+        self.ledger.join()
+        self._streaming = True
+        self._stopping.clear()
+        self._ticking = None
         results: queue.SimpleQueue[list[R] | BaseException | None] = queue.SimpleQueue()
         iterator = iter(items)
         thread = threading.Thread(
@@ -222,6 +393,7 @@ class Engine:
                 self._stopping.set()
                 if not self.abandoned:
                     thread.join()
+                    self._streaming = False
         if self._interrupted:
             raise InterruptedRunError(
                 f"stopped by Ctrl-C; every answer so far is in {self.ledger.path}: run the same command again to go on"
@@ -229,20 +401,33 @@ class Engine:
 
     async def _run(self, work: Callable[[T], Awaitable[R]], items: Iterator[T], results: Any) -> None:
         under_way: deque[asyncio.Task[R]] = deque()
+        unfinished = 0
+        self.ledger.begun = self._commit_soon
+        for lane in self._lanes.values():
+            lane.slots = asyncio.Semaphore(lane.most)
 
         async def run(item: T) -> R:
+            nonlocal unfinished
             try:
                 return await work(item)
             except Exception as error:
                 if self._failure is None and not isinstance(error, _Stop):
                     self._failure = error
                 raise
+            finally:
+                unfinished -= 1
 
         try:
             more = True
             while (more or under_way) and not self._stopping.is_set():
-                while more and len(under_way) < _WINDOW and not (under_way and under_way[0].done()):
+                while (
+                    more
+                    and unfinished < _WINDOW
+                    and len(under_way) < _MOST_ITEMS
+                    and not (under_way and under_way[0].done())
+                ):
                     chunk = await asyncio.to_thread(lambda: list(islice(items, _CHUNK)))
+                    unfinished += len(chunk)
                     under_way.extend(asyncio.create_task(run(item)) for item in chunk)
                     more = len(chunk) == _CHUNK
                     await asyncio.sleep(0)
@@ -264,14 +449,43 @@ class Engine:
         finally:
             self._stopping.set()
             # Nothing is cancelled: what was sent is worth waiting for, and what waits for its turn ends with _Stop.
+            for lane in self._lanes.values():
+                lane.stop(_Stop())
+            self.spending.stop(_Stop())
             await asyncio.gather(*under_way, *self._flying.values(), return_exceptions=True)
             try:
+                await self.commit()
+                self.ledger.begun = None
                 for teacher in self._teachers.values():
                     await teacher.close()
             except Exception as error:
                 results.put(error)
             finally:
                 results.put(None)
+
+    def run_batches(self, report: Callable[[int, int], None] = lambda done, total: None) -> None:
+        """Gets the answers to all requests that were deferred, by as many batches as they take.
+
+        Args:
+            report: called with how many requests of the batches are answered, and how many there are.
+
+        Raises:
+            RunStoppedError: the endpoint takes no batch.
+            BudgetError: there is no money for what is left.
+            InterruptedRunError: Ctrl-C was pressed; batches go on at the endpoint, and the next run finds them there.
+        """
+        self.batches.report = report
+        for _ in self.stream(self.batches.run, list(self.batches.teachers.values())):
+            pass
+
+    def cancel_batches(self, teacher: BatchTeacher) -> int:
+        """Cancels the batches of a teacher's model that have not ended, and keeps what they have answered.
+
+        Returns:
+            how many there were.
+        """
+        self._teachers[id(teacher)] = teacher
+        return sum(self.stream(self.batches.cancel, [teacher]))
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
@@ -292,13 +506,3 @@ class Engine:
             yield
         finally:
             signal.signal(signal.SIGINT, before)
-
-
-def _delay_s(attempt: int, retry_after_s: float | None) -> float:
-    """Seconds before the next attempt: what the endpoint asks for, else exponential with jitter.
-
-    Source: Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
-    """
-    if retry_after_s is not None:
-        return min(retry_after_s, _LONGEST_DELAY_S) + random.uniform(0, 0.1)
-    return random.uniform(0.5, 1.0) * min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2.0 ** (attempt - 1))

@@ -13,7 +13,6 @@ the run found; cards and tables are drawn from it).
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import inspect
 import json
@@ -33,16 +32,17 @@ from datasets.exceptions import DatasetGenerationError
 
 import gpt4_instruct
 from gpt4_instruct.errors import (
+    BudgetError,
     Gpt4InstructError,
     IncompleteError,
     OutputError,
-    RequestRefusedError,
     SourceError,
     TransientError,
     UsageError,
 )
 from gpt4_instruct.generation.engine import Engine
 from gpt4_instruct.generation.ledger import Ledger, default_path
+from gpt4_instruct.generation.pricing import Spending, load_prices
 from gpt4_instruct.progress import progress
 from gpt4_instruct.records import (
     Instruction,
@@ -55,7 +55,8 @@ from gpt4_instruct.records import (
 from gpt4_instruct.sources.base import Source
 from gpt4_instruct.sources.find import open_source
 from gpt4_instruct.splits.config import SplitConfig
-from gpt4_instruct.splits.stages import Stage, rejected
+from gpt4_instruct.splits.run import Outcome, Run
+from gpt4_instruct.splits.stages import CHECKS, Stage
 from gpt4_instruct.storage import write_json
 from gpt4_instruct.teachers.base import Teacher, connect
 
@@ -121,6 +122,12 @@ class Split(datasets.ArrowBasedBuilder, ABC):  # type: ignore[misc]
         """The row that an instruction starts as; a split may want more of it than its instruction."""
         return Row(task)
 
+    @property
+    def checks(self) -> tuple[str, ...]:
+        """What every answer must pass: `CHECKS`, without ``truncated`` where such answers are kept."""
+        kept = self.settings.on_truncation == "keep"
+        return tuple(check for check in CHECKS if not (kept and check == "truncated"))
+
     def connect(self, teacher: str | Teacher) -> Teacher:
         """The teacher of this name, the same one each time, so that two roles share its model and its limits."""
         if isinstance(teacher, Teacher):
@@ -181,8 +188,24 @@ class Split(datasets.ArrowBasedBuilder, ABC):  # type: ignore[misc]
     def _accepted(self, folder: Path) -> Iterator[dict[str, Any]]:
         """The accepted rows, in the source's order; writes the rejects and the facts into `folder`."""
         started = time.monotonic()
-        ledger = Ledger(Path(self.settings.ledger).expanduser() if self.settings.ledger else default_path())
-        engine = Engine(ledger, self.settings.concurrency)
+        settings = self.settings
+        spending = Spending(load_prices(settings.prices), settings.budget_usd)
+        ledger = Ledger(self.ledger_path())
+        engine = Engine(
+            ledger,
+            settings.concurrency,
+            spending=spending,
+            requests_per_minute=settings.requests_per_minute,
+            tokens_per_minute=settings.tokens_per_minute,
+        )
+        run = Run(
+            self.stages,
+            engine,
+            self.begun,
+            self._total,
+            accept=settings.accept,
+            extend=settings.on_truncation == "extend",
+        )
         tokens: Counter[str] = Counter()
         reasons: Counter[str] = Counter()
         unanswered: list[TransientError] = []
@@ -191,15 +214,14 @@ class Split(datasets.ArrowBasedBuilder, ABC):  # type: ignore[misc]
         try:
             with (
                 jsonlines.open(folder / "rejects.jsonl", "w") as rejects,
-                progress(self._total, self.NAME, "row") as bar,
+                progress(lambda: settings.accept or self._total(), self.NAME, "row") as bar,
             ):
 
-                async def work(item: Row | Reject) -> Row | Reject | TransientError:
-                    outcome = await self._advance(engine, item)
-                    bar.update()  # when a row is done, which may be long before its turn to come out
-                    return outcome
+                def done(outcome: Outcome) -> None:
+                    if settings.accept is None or isinstance(outcome, Row):
+                        bar.update()
 
-                for outcome in engine.stream(work, self._begun()):
+                for outcome in run.outcomes(self.NAME, done):
                     if isinstance(outcome, TransientError):
                         unanswered.append(outcome)
                     elif isinstance(outcome, Reject):
@@ -211,7 +233,10 @@ class Split(datasets.ArrowBasedBuilder, ABC):  # type: ignore[misc]
                             tokens["prompt"] += answer.prompt_tokens
                             tokens["completion"] += answer.completion_tokens
                         yield self.to_columns(outcome)
-                    bar.set_postfix({"accepted": rows, "rejected": reasons.total()}, refresh=False)
+                    bar.set_postfix_str(_state(rows, reasons.total(), engine), refresh=False)
+        except BudgetError as error:
+            ready = rows + reasons.total()
+            raise BudgetError(f"{error}; --limit {ready} builds what is answered" if ready else str(error)) from None
         finally:
             if not engine.abandoned:
                 ledger.close()
@@ -228,15 +253,23 @@ class Split(datasets.ArrowBasedBuilder, ABC):  # type: ignore[misc]
             "rejected": dict(reasons.most_common()),
             "asked": engine.asked,
             "reused": engine.reused,
+            "extended": run.extended,
             "prompt_tokens": tokens["prompt"],
             "completion_tokens": tokens["completion"],
+            "cost_usd": None if spending.unpriced else round(spending.spent_usd, 6),
+            "prices_checked": spending.prices.checked,
             "seconds": round(time.monotonic() - started, 1),
             "config_id": self.config_id,
             **self.identity,
         }
         write_json(folder / "facts.json", facts)
 
-    def _begun(self) -> Iterator[Row | Reject]:
+    def ledger_path(self) -> Path:
+        """Where this split's answers are kept."""
+        return Path(self.settings.ledger).expanduser() if self.settings.ledger else default_path()
+
+    def begun(self) -> Iterator[Row | Reject]:
+        """Every row of the source, as it starts."""
         for count, item in enumerate(self.source):
             if count == self.settings.limit:
                 return
@@ -244,21 +277,6 @@ class Split(datasets.ArrowBasedBuilder, ABC):  # type: ignore[misc]
             if isinstance(row, Reject) and self.settings.strict:
                 raise SourceError(f"{row.origin}: {row.detail} ({row.reason}); without --strict it is rejected")
             yield row
-
-    async def _advance(self, engine: Engine, row: Row | Reject) -> Row | Reject | TransientError:
-        """Takes a row through all stages."""
-        for stage in self.stages:
-            if isinstance(row, Reject):
-                break
-            try:
-                asked = [engine.ask(teacher, request) for teacher, request in stage.requests(row)]
-                answers = [await asked[0]] if len(asked) == 1 else await asyncio.gather(*asked)
-            except RequestRefusedError as error:
-                return rejected(row, stage.name, error.reason, error.detail)
-            except TransientError as error:
-                return error
-            row = stage.accept(row, answers)
-        return row
 
     def _total(self) -> int | None:
         return self.settings.limit or self.source.count()
@@ -276,11 +294,25 @@ class Split(datasets.ArrowBasedBuilder, ABC):  # type: ignore[misc]
             "source_fingerprint": self.source.fingerprint,
             "limit": self.settings.limit,
             "strict": self.settings.strict,
+            "accept": self.settings.accept,
+            "on_truncation": self.settings.on_truncation,
             "teachers": teachers,
             "sampling": self.sampling.parameters(),
             "package": gpt4_instruct.__version__,
             "code": _code_fingerprint(type(self)),
         }
+
+
+def _state(rows: int, rejected: int, engine: Engine) -> str:
+    """What stands behind the progress bar."""
+    spending, used = engine.spending, engine.quota_used()
+    parts = [f"accepted={rows}", f"rejected={rejected}"]
+    if spending.spent_usd or spending.most_usd:
+        budget = f" of ${spending.most_usd:.2f}" if spending.most_usd else ""
+        parts.append(f"${spending.spent_usd:.2f}{budget}")
+    if used is not None:
+        parts.append(f"quota {used:.0%}")
+    return ", ".join(parts)
 
 
 def _cannot_write(error: OSError) -> OutputError:

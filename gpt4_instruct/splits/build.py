@@ -18,7 +18,7 @@ from gpt4_instruct.teachers.base import Teacher
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["BuildResult", "build", "load"]
+__all__ = ["BuildResult", "build", "find_split", "load"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,8 @@ class BuildResult:
         asked: requests sent and answered by this build.
         reused: requests answered from the ledger, or asked by another row at the same time.
         seconds: how long it took.
+        extended: answers that were cut off and asked for again with more room.
+        cost_usd: what this build spent, by the price list; none where the price of a model is not known.
     """
 
     split: str
@@ -42,6 +44,8 @@ class BuildResult:
     asked: int
     reused: int
     seconds: float
+    extended: int
+    cost_usd: float | None
 
 
 def build(
@@ -62,6 +66,12 @@ def build(
     concurrency: int | None = None,
     overwrite: bool = False,
     strict: bool = False,
+    accept: int | None = None,
+    on_truncation: str = "reject",
+    requests_per_minute: float | None = None,
+    tokens_per_minute: float | None = None,
+    budget_usd: float | None = None,
+    prices: str | Path | None = None,
 ) -> BuildResult:
     """Builds a split into a folder shaped like a Hub dataset repository, beside what is in there already.
 
@@ -69,7 +79,8 @@ def build(
         split: ``"english"``, ``"chinese"``, ``"comparison"``, ``"unnatural"``, or one that a package registers.
         source: ``"seeds"`` (packaged), the path of a json, jsonl, csv or parquet file, or ``"hub:ID"``.
         out: the folder; made if it is not there.
-        teacher: who answers: ``"openai:MODEL"``, ``"local:smollm2"``, ``"local:PATH_OR_HUB_ID"``, ``"replay:PATH"``.
+        teacher: who answers: ``"openai:MODEL"``, ``"openai-batch:MODEL"``, ``"local:smollm2"``,
+            ``"local:PATH_OR_HUB_ID"``, ``"replay:PATH"``.
         translator: who translates, for chinese; by default the teacher.
         answers_from: who answers, for comparison, at least two; by default the teacher, twice.
         scorer: who scores, for comparison; by default the teacher.
@@ -83,6 +94,13 @@ def build(
         concurrency: requests in flight per teacher; by default each teacher's own number.
         overwrite: replace this split if the folder has it; other splits and other files stay.
         strict: stop at the first row of the source that cannot be used, instead of rejecting it.
+        accept: go on until so many rows are accepted, or the source is dry; by default all rows are asked.
+        on_truncation: what happens where an answer is cut off at `max_tokens`: ``"reject"`` the row, ``"keep"`` it, or
+            ``"extend"``: ask again with four times the room, and keep the first text in ``metadata.cut_output``.
+        requests_per_minute: most requests to each model; by default what the endpoint says that it allows.
+        tokens_per_minute: likewise, prompt and answer.
+        budget_usd: a hard cap on what this build may spend: the most that is in flight can cost is set aside first.
+        prices: a price file laid over the packaged one; by default ``$GPT4_INSTRUCT_HOME/prices.json`` if it is there.
 
     Returns:
         what was done. It may hold no rows, when all were rejected.
@@ -93,8 +111,9 @@ def build(
         OutputError: the folder cannot be used; `OutputExistsError` when it holds this split already.
         RunStoppedError: no request can succeed: wrong key, no such model, unreachable.
         IncompleteError: some rows have no answer yet, or Ctrl-C was pressed; the same call goes on from there.
+        BudgetError: the next request could cost more than is left of the budget; a new one goes on from there.
     """
-    found = _split(split)
+    found = find_split(split)
     folder = Path(out).expanduser()
     check_free(folder, split, overwrite=overwrite)
     builder = found(
@@ -111,12 +130,18 @@ def build(
         top_p=top_p,
         concurrency=concurrency,
         strict=strict,
+        accept=accept,
+        on_truncation=on_truncation,
+        requests_per_minute=requests_per_minute,
+        tokens_per_minute=tokens_per_minute,
+        budget_usd=budget_usd,
+        prices=prices,
     )
     with building(folder, split, overwrite=overwrite) as scratch:
         prepared = scratch / "split"
         builder.download_and_prepare(str(prepared), file_format="parquet")
         entry = add_config(folder, split, prepared)
-    fields = ("rows", "rejected", "asked", "reused", "seconds")
+    fields = ("rows", "rejected", "asked", "reused", "seconds", "extended", "cost_usd")
     return BuildResult(split=split, folder=folder, **{name: entry[name] for name in fields})
 
 
@@ -133,13 +158,14 @@ def load(split: str, **config: Any) -> Dataset:
     Raises:
         what `build` raises.
     """
-    builder = _split(split)(**config)
+    builder = find_split(split)(**config)
     builder.download_and_prepare()
     dataset: Dataset = builder.as_dataset(split="train")
     return dataset
 
 
-def _split(name: str) -> type[Split]:
+def find_split(name: str) -> type[Split]:
+    """The split of this name."""
     found = find("splits", name)
     if not (isinstance(found, type) and issubclass(found, Split)):
         raise UsageError(f"the split {name!r} is registered, but is not a Split")

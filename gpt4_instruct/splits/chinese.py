@@ -9,6 +9,7 @@ are not translated. A row::
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -41,6 +42,11 @@ class _Translate(Stage):
         prompt = render_translation(row.instruction.instruction, row.instruction.input)
         return [question(self.translator, prompt, self._sampling, schema=TRANSLATION_SCHEMA)]
 
+    def stand_in(self, row: Row, request: Request, tokens: int) -> str:
+        task = row.instruction  # a translation is as long as what it translates
+        texts = {"instruction": _filler(task.instruction), "input": _filler(task.input)}
+        return json.dumps(texts, ensure_ascii=False)
+
     def accept(self, row: Row, answers: Sequence[Answer]) -> Row | Reject:
         task = row.instruction
         if task.chinese is not None:
@@ -62,17 +68,26 @@ class _Translate(Stage):
 class _AnswerInChinese(Stage):
     name = "answer"
 
-    def __init__(self, teacher: Teacher, sampling: Sampling) -> None:
+    def __init__(self, teacher: Teacher, sampling: Sampling, checks: Sequence[str]) -> None:
         self.teacher = teacher
         self._sampling = sampling
+        self._checks = checks
 
     def requests(self, row: Row) -> list[tuple[Teacher, Request]]:
         prompt = render_chinese(row.instruction.instruction, row.instruction.input)
         return [question(self.teacher, prompt, self._sampling)]
 
+    def stand_in(self, row: Row, request: Request, tokens: int) -> str:
+        return "字" * max(1, tokens)
+
     def accept(self, row: Row, answers: Sequence[Answer]) -> Row | Reject:
         (answer,) = answers
-        return check_answer(row, self.name, answer, "zh") or replace(row, answers=(answer,))
+        return check_answer(row, self.name, answer, "zh", self._checks) or replace(row, answers=(answer,))
+
+
+def _filler(text: str) -> str:
+    """Chinese of about as many tokens as an English text."""
+    return "字" * -(-len(text) // 4)
 
 
 def _in_chinese(task: Instruction, instruction: str, input: str) -> Instruction:
@@ -92,7 +107,7 @@ class Chinese(Split):
         translator = self.connect(self.settings.translator or self.settings.teacher)
         return [
             _Translate(translator, self.settings.seed),
-            _AnswerInChinese(self.connect(self.settings.teacher), self.sampling),
+            _AnswerInChinese(self.connect(self.settings.teacher), self.sampling, self.checks),
         ]
 
     def begin(self, task: Instruction) -> Row | Reject:

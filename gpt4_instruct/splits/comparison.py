@@ -44,6 +44,9 @@ class _Score(Stage):
         prompts = [render_score(shown, answer.text.strip()) for answer in row.answers]
         return [question(self.scorer, prompt, self._sampling, choices=SCORES) for prompt in prompts]
 
+    def stand_in(self, row: Row, request: Request, tokens: int) -> str:
+        return SCORES[0]
+
     def accept(self, row: Row, answers: Sequence[Answer]) -> Row | Reject:
         scored = []
         for source, response, answer in zip(self._sources, row.answers, answers, strict=True):
@@ -78,7 +81,7 @@ class Comparison(Split):
         asked: Counter[tuple[str, str]] = Counter()
         for teacher, source in zip(answering, sources, strict=True):
             who = (teacher.endpoint, teacher.model)
-            stages.append(AnswerInEnglish(teacher, self.sampling, asked[who], f"answer of {source}"))
+            stages.append(AnswerInEnglish(teacher, self.sampling, asked[who], f"answer of {source}", self.checks))
             asked[who] += 1
         return [*stages, _Score(scorer, sources, self.settings.seed)]
 

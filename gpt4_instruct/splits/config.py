@@ -9,9 +9,10 @@ import datasets
 
 from gpt4_instruct.errors import UsageError
 
-__all__ = ["DEFAULT_TEACHER", "SplitConfig"]
+__all__ = ["DEFAULT_TEACHER", "TRUNCATION", "SplitConfig"]
 
 DEFAULT_TEACHER = "local:smollm2"
+TRUNCATION = ("reject", "keep", "extend")
 
 
 @dataclass
@@ -33,6 +34,13 @@ class SplitConfig(datasets.BuilderConfig):  # type: ignore[misc]
         top_p: nucleus mass.
         concurrency: requests in flight per teacher; by default each teacher's own number.
         strict: stop at the first row of the source that cannot be used, instead of rejecting it.
+        accept: go on until so many rows are accepted, or the source is dry; none for all rows.
+        on_truncation: what happens where an answer is cut off at `max_tokens`: ``"reject"`` the row, ``"keep"`` it, or
+            ``"extend"``: ask again with four times the room.
+        requests_per_minute: most requests to each model; by default what the endpoint allows.
+        tokens_per_minute: likewise, prompt and answer.
+        budget_usd: the most this run may spend; none for no cap.
+        prices: a price file laid over the packaged one.
     """
 
     source: Any = "seeds"
@@ -48,6 +56,12 @@ class SplitConfig(datasets.BuilderConfig):  # type: ignore[misc]
     top_p: float = 1.0
     concurrency: int | None = None
     strict: bool = False
+    accept: int | None = None
+    on_truncation: str = "reject"
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    budget_usd: float | None = None
+    prices: Any = None
 
     def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Any = None) -> str:
         """The name under which `datasets` caches a build: all that changes the rows, content rather than paths."""
@@ -67,10 +81,14 @@ class SplitConfig(datasets.BuilderConfig):  # type: ignore[misc]
         for name in ("translator", "answers_from", "scorer"):
             if getattr(self, name) and name not in options:
                 raise UsageError(f"the {self.name} split has no use for {name} (--{name.replace('_', '-')})")
-        for name in ("limit", "max_tokens", "concurrency"):
+        for name in ("limit", "accept", "max_tokens", "concurrency", "requests_per_minute", "tokens_per_minute"):
             value = getattr(self, name)
-            if value is not None and value < 1:
+            if value is not None and not value >= 1:
                 raise UsageError(f"{name} is {value}, but must be at least 1")
+        if self.budget_usd is not None and not 0 < self.budget_usd < float("inf"):
+            raise UsageError(f"budget_usd is {self.budget_usd}, but must be a number of dollars over 0")
+        if self.on_truncation not in TRUNCATION:
+            raise UsageError(f"on_truncation is {self.on_truncation!r}, but must be one of {', '.join(TRUNCATION)}")
         if not 0 <= self.temperature <= 2:
             raise UsageError(f"temperature is {self.temperature}, but must be from 0 to 2")
         if not 0 < self.top_p <= 1:

@@ -14,7 +14,7 @@ from typing import Any
 from gpt4_instruct.prompts import render_alpaca
 from gpt4_instruct.records import Answer, Reject, Request, Row, Sampling, provenance
 from gpt4_instruct.splits.base import Split
-from gpt4_instruct.splits.stages import Stage, check_answer, question
+from gpt4_instruct.splits.stages import CHECKS, Stage, check_answer, question
 from gpt4_instruct.teachers.base import Teacher
 
 __all__ = ["English", "AnswerInEnglish"]
@@ -28,13 +28,22 @@ class AnswerInEnglish(Stage):
         sampling: how.
         sample: which answer of this teacher to this question it is.
         name: of the stage.
+        checks: what the answer must pass.
     """
 
-    def __init__(self, teacher: Teacher, sampling: Sampling, sample: int = 0, name: str = "answer") -> None:
+    def __init__(
+        self,
+        teacher: Teacher,
+        sampling: Sampling,
+        sample: int = 0,
+        name: str = "answer",
+        checks: Sequence[str] = CHECKS,
+    ) -> None:
         self.name = name
         self.teacher = teacher
         self._sampling = sampling
         self._sample = sample
+        self._checks = checks
 
     def requests(self, row: Row) -> list[tuple[Teacher, Request]]:
         """One request: the rendered task."""
@@ -44,7 +53,7 @@ class AnswerInEnglish(Stage):
     def accept(self, row: Row, answers: Sequence[Answer]) -> Row | Reject:
         """The row with the answer, if it passes the checks."""
         (answer,) = answers
-        return check_answer(row, self.name, answer, "en") or replace(row, answers=(*row.answers, answer))
+        return check_answer(row, self.name, answer, "en", self._checks) or replace(row, answers=(*row.answers, answer))
 
 
 class English(Split):
@@ -55,7 +64,7 @@ class English(Split):
 
     def make_stages(self) -> list[Stage]:
         """One stage: the teacher answers."""
-        return [AnswerInEnglish(self.connect(self.settings.teacher), self.sampling)]
+        return [AnswerInEnglish(self.connect(self.settings.teacher), self.sampling, checks=self.checks)]
 
     def to_columns(self, row: Row) -> dict[str, Any]:
         """The Alpaca triple and where the answer came from."""

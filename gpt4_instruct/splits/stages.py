@@ -29,6 +29,13 @@ class Stage(ABC):
     def requests(self, row: Row) -> list[tuple[Teacher, Request]]:
         """What to ask for a row, and whom; nothing when there is nothing to ask."""
 
+    def stand_in(self, row: Row, request: Request, tokens: int) -> str:
+        """A text that `accept` may accept as the answer to a request, of about so many tokens.
+
+        A dry run takes it for the answer, to count what the later stages would ask.
+        """
+        return "word " * max(1, tokens)
+
     @abstractmethod
     def accept(self, row: Row, answers: Sequence[Answer]) -> Row | Reject:
         """The row with what was learnt, or why it is left out.
@@ -51,9 +58,11 @@ def rejected(row: Row, stage: str, reason: str, detail: str, output: str = "") -
     return Reject(task.id, stage, reason, detail, task.origin, task.instruction, task.input, output)
 
 
-def check_answer(row: Row, stage: str, answer: Answer, language: Language) -> Reject | None:
-    """Runs `CHECKS` on an answer to the row's task."""
+def check_answer(
+    row: Row, stage: str, answer: Answer, language: Language, checks: Sequence[str] = CHECKS
+) -> Reject | None:
+    """Runs checks on an answer to the row's task."""
     task = row.instruction
     sample = Sample(task.instruction, task.input, answer.text, answer.finish_reason, language)
-    failure = first_failure(CHECKS, sample)
+    failure = first_failure(checks, sample)
     return rejected(row, stage, *failure, answer.text) if failure else None

@@ -13,13 +13,38 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
-from gpt4_instruct.errors import TransientError, UsageError
+from gpt4_instruct.errors import TeacherError, TransientError, UsageError
 from gpt4_instruct.prompts import read_choice
-from gpt4_instruct.records import Answer, Request, well_formed
+from gpt4_instruct.records import Answer, RateLimits, Request, well_formed
 from gpt4_instruct.registry import find
 
-__all__ = ["Teacher", "completion", "connect", "read"]
+__all__ = [
+    "BatchStatus",
+    "BatchTeacher",
+    "Response",
+    "Teacher",
+    "completion",
+    "connect",
+    "read",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A raw response with what came beside it.
+
+    Attributes:
+        text: the JSON text of a chat completion.
+        limits: what the endpoint says about its limits.
+    """
+
+    text: str
+    limits: RateLimits | None = None
 
 
 class Teacher(ABC):
@@ -38,7 +63,7 @@ class Teacher(ABC):
     concurrency: int = 32
 
     @abstractmethod
-    async def ask(self, request: Request) -> str:
+    async def ask(self, request: Request) -> str | Response:
         """The raw response to one request, as the JSON text of a chat completion (see `completion`).
 
         Called many times at once from one event loop.
@@ -49,8 +74,81 @@ class Teacher(ABC):
             RunStoppedError: no request can be answered; the run stops.
         """
 
+    def for_batches(self) -> BatchTeacher | None:
+        """Whoever can fetch what batches at this teacher's endpoint have answered; none where there are none."""
+        return None
+
     async def close(self) -> None:
         """Lets go of connections and memory. Called on the event loop after the last request; `ask` may follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchStatus:
+    """How far a batch is.
+
+    Attributes:
+        state: ``"running"``, ``"ended"`` (there may be results for all of its requests, or for some), or ``"failed"``
+            (it was not accepted as a whole).
+        done: requests answered so far.
+        total: its requests.
+        detail: why it failed, in one line.
+        full: it failed only because too much is waiting already: worth sending again later.
+        files: where its results are, for `BatchTeacher.results`.
+    """
+
+    state: Literal["running", "ended", "failed"]
+    done: int = 0
+    total: int = 0
+    detail: str = ""
+    full: bool = False
+    files: tuple[str, ...] = ()
+
+
+class BatchTeacher(Teacher):
+    """Answers requests by the file: hours later, for less money. The engine collects them and keeps track of batches.
+
+    Its ``endpoint`` and ``model`` are those of the teacher that answers at once, so that both share a ledger. Every
+    method but `line` raises `TransientError` or `RunStoppedError` as `ask` does.
+
+    Attributes:
+        most_requests: in one file.
+        most_bytes: of one file.
+    """
+
+    most_requests: int
+    most_bytes: int
+
+    @abstractmethod
+    def line(self, request: Request, key: str) -> str:
+        """The line of the file that asks a request, without its end; `key` comes back with the result."""
+
+    def amend(self, error: TeacherError, request: Request) -> bool:
+        """Whether a refused request would be written differently from now on, so that it is worth asking again."""
+        return False
+
+    @abstractmethod
+    async def upload(self, path: Path) -> str:
+        """Sends a file of such lines; its id. Nothing is asked yet."""
+
+    @abstractmethod
+    async def submit(self, file: str, name: str) -> str:
+        """Has an uploaded file answered; the batch's id. `name` is ours, for `find`."""
+
+    @abstractmethod
+    async def find(self, name: str) -> str | None:
+        """The id of the batch that was submitted under this name, if one was: who was killed may not know."""
+
+    @abstractmethod
+    async def poll(self, batch: str) -> BatchStatus:
+        """How far a batch is."""
+
+    @abstractmethod
+    def results(self, status: BatchStatus) -> AsyncIterator[tuple[str, str | Exception]]:
+        """The key of each request with its raw response, or with the error that `ask` would raise; in any order."""
+
+    @abstractmethod
+    async def cancel(self, batch: str) -> None:
+        """Stops a batch; what it has answered stays."""
 
 
 def connect(teacher: str | Teacher) -> Teacher:

@@ -1,0 +1,193 @@
+"""One run of a split: its rows on their way through the stages, as many of them and as often as it takes.
+
+    rows ──▶ gate (no more than may still be accepted) ──▶ stage by stage: ask, extend, accept ──▶ Row or Reject
+
+Where a teacher answers by the batch, the rows are gone through several times: what is asked is collected until nothing
+more can be, batches get the answers, and so on; the last time, every answer is in the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from gpt4_instruct.errors import RequestRefusedError, TransientError
+from gpt4_instruct.generation.engine import Deferred, Engine
+from gpt4_instruct.progress import progress
+from gpt4_instruct.records import Answer, Reject, Request, Row
+from gpt4_instruct.splits.stages import Stage, rejected
+from gpt4_instruct.teachers.base import BatchTeacher, Teacher
+
+__all__ = ["EXTENSION", "Outcome", "Run"]
+
+EXTENSION = 4  # times the room that a cut off answer is given when it is asked for again
+
+Outcome = Row | Reject | TransientError
+
+
+class _Gate:
+    """Lets rows in, first come first served, as long as they might still be wanted.
+
+    The rows that are accepted are the same whatever the order in which answers come: those of the shortest beginning of
+    the source that holds enough of them.
+    """
+
+    def __init__(self, wanted: int | None) -> None:
+        self._wanted = wanted
+        self._kept = 0
+        self._closed = False
+        self._places = asyncio.Semaphore(wanted or 1)
+
+    async def enter(self) -> bool:
+        """Waits until a row may start; false when no more are wanted."""
+        if self._wanted is None:
+            return True
+        await self._places.acquire()
+        if self._closed:
+            self._places.release()
+        return not self._closed
+
+    def leave(self, *, kept: bool) -> None:
+        """A row that came in has been accepted, or is out and leaves its place to another."""
+        if self._wanted is None:
+            return
+        self._kept += kept
+        if not kept:
+            self._places.release()
+        elif self._kept == self._wanted:
+            self.close()
+
+    def close(self) -> None:
+        """Sends those who wait away."""
+        self._closed = True
+        self._places.release()
+
+
+class Run:
+    """Takes rows through stages.
+
+    Args:
+        stages: in order.
+        engine: who asks.
+        rows: gives the rows from the beginning each time it is called.
+        total: how many there are, where that is known.
+        accept: how many are wanted; none for all.
+        extend: ask again, with more room, for answers that are cut off.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        engine: Engine,
+        rows: Callable[[], Iterable[Row | Reject]],
+        total: Callable[[], int | None],
+        *,
+        accept: int | None = None,
+        extend: bool = False,
+    ) -> None:
+        self.stages = stages
+        self.engine = engine
+        self.rows = rows
+        self.total = total
+        self.accept = accept
+        self.extend = extend
+        self.extended = 0
+
+    def outcomes(self, name: str, done: Callable[[Outcome], None]) -> Iterator[Outcome]:
+        """What became of each row, in their order; ends after the last one that is wanted.
+
+        Args:
+            name: for the progress bars.
+            done: called when a row is done, which may be long before its turn to come out.
+        """
+        if any(isinstance(value, BatchTeacher) for stage in self.stages for value in vars(stage).values()):
+            self._collect(name)
+            self.engine.reused = -self.engine.asked  # what this run has asked is in the ledger now: that is no reuse
+        self.extended = 0
+        accepted = 0
+        for outcome in self._pass(done):
+            if outcome is not None:
+                yield outcome
+                accepted += isinstance(outcome, Row)
+                if accepted == self.accept:
+                    return
+
+    def _collect(self, name: str) -> None:
+        """Gets every answer that is given by the batch into the ledger."""
+        while True:
+            with progress(self.total, f"{name}: collecting", "row") as bar:
+                deferred = sum(outcome is None for outcome in self._pass(lambda outcome: bar.update(), deferring=True))
+            if not deferred:
+                return
+            with progress(lambda: None, f"{name}: batches", "request") as bar:
+
+                def report(done: int, total: int, bar: Any = bar) -> None:
+                    bar.total, bar.n = total, done
+                    bar.refresh()
+
+                self.engine.run_batches(report)
+
+    def _pass(self, done: Callable[[Outcome], None], *, deferring: bool = False) -> Iterator[Outcome | None]:
+        """One way through all rows; none stands for a row that waits for a batch, or is not wanted any more."""
+        gate = _Gate(self.accept)
+
+        async def work(row: Row | Reject) -> tuple[Outcome | None, bool]:
+            if isinstance(row, Reject):
+                done(row)
+                return row, True
+            if not await gate.enter():
+                return None, False
+            try:
+                outcome = await self._advance(row)
+            except Deferred:
+                gate.leave(kept=True)
+                return None, True
+            except BaseException:
+                gate.close()
+                raise
+            gate.leave(kept=not isinstance(outcome, Reject))
+            done(outcome)
+            return outcome, True
+
+        for outcome, wanted in self.engine.stream(work, self.rows()):
+            if wanted:
+                yield outcome
+
+    async def _advance(self, row: Row) -> Outcome:
+        """Takes a row through all stages."""
+        for stage in self.stages:
+            try:
+                answers = await self._answers(stage.requests(row))
+            except RequestRefusedError as error:
+                return rejected(row, stage.name, error.reason, error.detail)
+            except TransientError as error:
+                return error
+            outcome = stage.accept(row, answers)
+            if isinstance(outcome, Reject):
+                return outcome
+            row = outcome
+        return row
+
+    async def _answers(self, asked: Sequence[tuple[Teacher, Request]]) -> list[Answer]:
+        if len(asked) == 1:
+            return [await self._answer(*asked[0])]
+        # All are waited for, so that all are asked, or collected for a batch, though one may be refused.
+        found = await asyncio.gather(*(self._answer(*each) for each in asked), return_exceptions=True)
+        errors = [each for each in found if isinstance(each, BaseException)]
+        for error in sorted(errors, key=lambda error: isinstance(error, TransientError | Deferred)):
+            raise error
+        return [each for each in found if isinstance(each, Answer)]
+
+    async def _answer(self, teacher: Teacher, request: Request) -> Answer:
+        answer = await self.engine.ask(teacher, request)
+        if not self.extend or answer.finish_reason != "length" or request.choices:
+            return answer
+        most = {"max_tokens": EXTENSION * request.parameters["max_tokens"]}
+        try:
+            longer = await self.engine.ask(teacher, replace(request, parameters={**request.parameters, **most}))
+        except RequestRefusedError:  # more room than the model has
+            return answer
+        self.extended += 1
+        return replace(longer, cut_output=answer.text)
