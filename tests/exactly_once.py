@@ -1,0 +1,38 @@
+"""A build in a process of its own, to be killed at any moment; imported by a fork server, so that it starts at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import gpt4_instruct.teachers.openai_batch  # noqa: F401  what a build imports on its way is here before the fork
+from gpt4_instruct.errors import IncompleteError
+from gpt4_instruct.generation import batches, delays, engine
+from gpt4_instruct.splits.build import build
+from gpt4_instruct.splits.english import English  # noqa: F401
+from gpt4_instruct.teachers import openai
+
+INCOMPLETE = 7
+
+
+def run(environment: dict[str, str], log: Path, timeout_s: float, options: dict[str, Any]) -> None:
+    """Builds the English split; leaves with `INCOMPLETE` where the same build is to be run again."""
+    os.environ.update(environment)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    delays.FIRST_DELAY_S = 0.01
+    engine._OTHERS_S = 0.02
+    batches._FIRST_POLL_S = batches._OTHERS_S = batches._FULL_S = 0.03
+    openai._TIMEOUT_S = timeout_s
+    try:
+        build("english", overwrite=True, **options)
+    except IncompleteError as error:
+        print(f"error: {error}", file=sys.stderr)
+        os._exit(INCOMPLETE)
+    except BaseException as error:
+        print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
+        os._exit(1)
+    os._exit(0)
