@@ -34,6 +34,7 @@ _COLUMNS = (
     "batch IS NOT NULL, updated, request, response, error"
 )
 _NAMES = tuple(_COLUMNS.replace("batch IS NOT NULL", "by_batch").split(", "))
+_UNSURE = "(unknown_attempts + (state = 'sent' AND batch IS NULL))"
 _STATES = ("intent", "sent", "settled", "failed", "unknown")
 
 
@@ -71,11 +72,8 @@ class Account:
 def accounts(ledger: Ledger, prices: Prices) -> list[Account]:
     """Requests, tokens and money by model and state; the most that unknown attempts can have cost."""
     risks: dict[tuple[Any, ...], float] = {}
-    # 'sent' may be a run's that has been killed since, or one's that is on its way: it is at risk, too.
-    unknown = (
-        "SELECT model, endpoint, batch IS NOT NULL, state, request, unknown_attempts + (state = 'sent') "
-        "FROM requests WHERE unknown_attempts > 0 OR state = 'sent'"
-    )
+    # 'sent' is on its way, or was a run's that has been killed since: at risk, too, but in a batch, which is not lost.
+    unknown = f"SELECT model, endpoint, batch IS NOT NULL, state, request, {_UNSURE} FROM requests WHERE {_UNSURE} > 0"
     for *group, content, attempts in ledger.query(unknown):
         price = prices.find(group[1], group[0])
         if price is not None:
@@ -83,7 +81,7 @@ def accounts(ledger: Ledger, prices: Prices) -> list[Account]:
             risks[tuple(group)] = risks.get(tuple(group), 0.0) + attempts * most
     totals = (
         "SELECT model, endpoint, batch IS NOT NULL, state, count(*), sum(attempts), sum(prompt_tokens), "
-        "sum(completion_tokens), sum(unknown_attempts + (state = 'sent')) FROM requests GROUP BY 1, 2, 3, 4"
+        f"sum(completion_tokens), sum({_UNSURE}) FROM requests GROUP BY 1, 2, 3, 4"
     )
     found = []
     for model, endpoint, by_batch, state, requests, attempts, prompts, completions, unsure in ledger.query(totals):
@@ -101,17 +99,19 @@ def accounts(ledger: Ledger, prices: Prices) -> list[Account]:
 
 def account_table(found: list[Account], batches: list[Batch], prices_checked: str) -> Table:
     """For the terminal: a line for each account, the sum, and what may have been paid twice."""
+    from rich.box import SIMPLE
     from rich.table import Table
 
-    table = Table(title=f"prices of {prices_checked}", title_justify="left")
+    table = Table(title=f"prices of {prices_checked}", title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
     for name in ("model", "by", "state", "requests", "sent", "prompt tokens", "answer tokens", "USD", "at risk"):
-        table.add_column(name, justify="left" if name in {"model", "by", "state"} else "right")
+        is_text = name in {"model", "by", "state"}
+        table.add_column(name, justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
     several = len({(each.model, each.endpoint) for each in found}) > len({each.model for each in found})
     for each in found:
         model = f"{each.model} at {each.endpoint}" if several else each.model
         numbers = (each.requests, each.attempts, each.prompt_tokens, each.completion_tokens)
-        risk = f"{each.unknown_attempts:,}: {_usd(each.risk_usd)}" if each.unknown_attempts else ""
-        by = "batch" if each.by_batch else "request"
+        risk = f"{each.unknown_attempts:,}: {_usd(each.risk_usd)}" if each.unknown_attempts else "-"
+        by = "batch" if each.by_batch else "one"
         table.add_row(model, by, each.state, *(f"{number:,}" for number in numbers), _usd(each.cost_usd), risk)
     table.add_section()
     unsure = sum(each.unknown_attempts for each in found)
@@ -131,7 +131,7 @@ _SUMS = ("requests", "attempts", "prompt_tokens", "completion_tokens")
 
 
 def _usd(value: float | None) -> str:
-    return "price unknown" if value is None else f"{value:,.4f}" if value < 1 else f"{value:,.2f}"
+    return "?" if value is None else f"{value:,.4f}" if value < 1 else f"{value:,.2f}"
 
 
 def open_batches(ledger: Ledger) -> list[Batch]:

@@ -268,7 +268,7 @@ class Spending:
     def exhausted(self, worst_usd: float) -> BudgetError:
         """The error of a request that cannot be afforded."""
         return BudgetError(
-            f"the budget of ${self.most_usd:.2f} is spent up to ${self.spent_usd:.4f}, and the next request may cost "
+            f"${self.spent_usd:.4f} of the budget of ${self.most_usd:.2f} is spent, and the next request may cost "
             f"up to ${worst_usd:.4f}; every answer is in the ledger: a new --budget-usd goes on from there"
         )
 

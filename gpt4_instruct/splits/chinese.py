@@ -9,6 +9,7 @@ are not translated. A row::
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -86,8 +87,10 @@ class _AnswerInChinese(Stage):
 
 
 def _filler(text: str) -> str:
-    """Chinese of about as many tokens as an English text."""
-    return "字" * -(-len(text) // 4)
+    """Chinese of about as many tokens as an English text; that of another text is another."""
+    length = -(-len(text) // 4)
+    digest = hashlib.sha256(text.encode("utf-8", "replace")).digest()
+    return "".join(chr(0x4E00 + digest[place % len(digest)]) for place in range(length))
 
 
 def _in_chinese(task: Instruction, instruction: str, input: str) -> Instruction:

@@ -8,7 +8,7 @@ by the answers of the same kind that the ledger holds for the model, where it ho
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -87,29 +87,40 @@ class Estimate:
 
     def table(self) -> Table:
         """For the terminal."""
+        from rich.box import SIMPLE
         from rich.table import Table
 
-        table = Table(title=f"{self.split}: {self.rows:,} rows, nothing sent", title_justify="left")
-        for name in ("stage", "teacher", "requests", "in ledger", "to send", "prompt tokens", "answer tokens", "USD"):
-            table.add_column(name, justify="left" if name in {"stage", "teacher"} else "right")
+        title = f"{self.split}: {self.rows:,} rows; nothing was sent"
+        table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
+        for name in ("stage", "teacher", "requests", "in ledger", "prompt tokens", "answer tokens", "USD"):
+            is_text = name in {"stage", "teacher"}
+            table.add_column(name, justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
         for each in self.stages:
-            numbers = (f"{each.requests:,}", f"{each.in_ledger:,}", f"{each.to_send:,}")
-            usd = "price unknown" if each.usd is None else _range(each.usd, "{:,.2f}")
-            tokens = (_range(each.prompt_tokens), _range(each.answer_tokens))
-            table.add_row(each.stage, each.teacher, *numbers, *tokens, usd)
-        total = "price unknown" if self.usd is None else _range(self.usd, "{:,.2f}")
-        table.add_section()
-        counts = (f"{sum(getattr(each, name) for each in self.stages):,}" for name in _COUNTS)
-        table.add_row("all", "", *counts, "", "", total)
+            usd = "?" if each.usd is None else _range(each.usd, "{:,.2f}".format)
+            tokens = (_range(each.prompt_tokens, _short), _range(each.answer_tokens, _short))
+            table.add_row(each.stage, each.teacher, f"{each.requests:,}", f"{each.in_ledger:,}", *tokens, usd)
+        if len(self.stages) > 1:
+            table.add_section()
+            counts = (f"{sum(getattr(each, name) for each in self.stages):,}" for name in ("requests", "in_ledger"))
+            total = "?" if self.usd is None else _range(self.usd, "{:,.2f}".format)
+            table.add_row("all", "", *counts, "", "", total)
         return table
 
 
-_COUNTS = ("requests", "in_ledger", "to_send")
+def _range(values: tuple[float, float], form: Callable[[float], str]) -> str:
+    low, high = (form(value) for value in values)
+    return low if low == high else f"{low}–{high}"
 
 
-def _range(values: tuple[float, float], form: str = "{:,.0f}") -> str:
-    low, high = (form.format(value) for value in values)
-    return low if low == high else f"{low} to {high}"
+def _short(number: float) -> str:
+    """A count in few characters.
+
+    >>> [_short(number) for number in (7, 34_665, 1_645_000)]
+    ['7', '35K', '1.6M']
+    """
+    if number < 10_000:
+        return f"{number:,.0f}"
+    return f"{number / 1e3:,.0f}K" if number < 1e6 else f"{number / 1e6:,.1f}M"
 
 
 @dataclass
