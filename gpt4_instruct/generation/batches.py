@@ -239,7 +239,8 @@ class Batches:
                 raise result
             answer = read(teacher, request, key, result)
             self.ledger.settle(key, result, answer.prompt_tokens, answer.completion_tokens)
-            self.engine.asked += 1
+            # A run that asks at once finds what a batch brings in the ledger, and counts it as reused.
+            self.engine.asked += (teacher.endpoint, teacher.model) in self.teachers
             cost_usd = self.spending.cost_usd(request, (answer.prompt_tokens, answer.completion_tokens), batch=True)
         except RequestRefusedError as error:
             self._refused[key] = error
