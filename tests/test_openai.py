@@ -12,7 +12,7 @@ import pytest
 
 from gpt4_instruct.errors import RequestRefusedError, RunStoppedError, TransientError, UsageError
 from gpt4_instruct.prompts import SCORES, TRANSLATION_SCHEMA
-from gpt4_instruct.records import Message, Request
+from gpt4_instruct.records import Message, RateLimits, Request
 from gpt4_instruct.teachers.base import connect, read
 from gpt4_instruct.teachers.openai import OpenAITeacher, sort_error
 from tests.endpoint import Endpoint, Reply, error_reply
@@ -262,3 +262,104 @@ def test_what_is_missing_is_said_at_once(monkeypatch):
         connect("openai:gpt-4")
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
     connect("openai:gpt-4")  # an endpoint of one's own may need no key
+
+
+# --- what a model takes ---------------------------------------------------------------------------------------------
+
+
+def refusing(*fields):
+    """An endpoint whose model refuses fields, in OpenAI's words."""
+
+    def script(request, count):
+        for field in fields:
+            if field in request and (field != "temperature" or request[field] != 1):
+                hint = " Use 'max_completion_tokens' instead." if field == "max_tokens" else ""
+                kind = "value" if field == "temperature" else "parameter"
+                message = f"Unsupported {kind}: '{field}' is not supported with this model.{hint}"
+                return error_reply(400, f"unsupported_{kind}", message, param=field)
+        return "Fine."
+
+    return script
+
+
+def test_max_tokens_goes_by_the_name_that_the_model_wants(endpoint):
+    endpoint.script = refusing("max_tokens")
+    teacher = connect("openai:gpt-new")
+    assert ask(teacher).text == ask(teacher, sample=1).text == "Fine."
+    sent = [{name: each[name] for name in each if "max" in name} for each in endpoint.asked]
+    assert sent == [{"max_tokens": 9}, {"max_completion_tokens": 9}, {"max_completion_tokens": 9}]
+
+
+def test_openais_newer_models_are_asked_right_at_once(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", Endpoint.key)
+    for model, name in (
+        ("gpt-5-mini", "max_completion_tokens"),
+        ("o3", "max_completion_tokens"),
+        ("gpt-4o", "max_tokens"),
+    ):
+        teacher = connect(f"openai:{model}")
+        assert name in teacher.body(request(teacher))
+
+
+def test_greedy_decoding_is_given_up_where_the_model_has_its_own_way_only(endpoint):
+    endpoint.script = refusing("temperature", "max_tokens")
+    teacher = connect("openai:o9")
+    messages = (Message("user", "Translate."),)
+    asked = Request(teacher.endpoint, "o9", messages, {"temperature": 0.0, "top_p": 1.0, "max_tokens": 9})
+    assert "Fine." in asyncio.run(teacher.ask(asked)).text
+    assert set(endpoint.asked[-1]) == {"model", "messages", "top_p", "max_completion_tokens"}
+    asyncio.run(teacher.close())
+    with pytest.raises(RunStoppedError, match="temperature"):
+        ask(connect("openai:o9"))  # at 0.5, which is the user's wish
+
+
+# --- limits and secrets ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("headers", "limits"),
+    [
+        ({}, None),
+        ({"x-ratelimit-limit-requests": "60", "x-ratelimit-remaining-requests": "59", "x-ratelimit-reset-requests": "1s"},
+         RateLimits(60, 59, 60.0)),
+        ({"x-ratelimit-limit-tokens": "150000", "x-ratelimit-remaining-tokens": "149984"},
+         RateLimits(tokens=150000, tokens_left=149984)),
+        ({"x-ratelimit-limit-requests": "14400", "x-ratelimit-remaining-requests": "14370",
+          "x-ratelimit-reset-requests": "2m59.56s"}, RateLimits(14400, 14370, 86400.0)),
+        ({"x-ratelimit-limit-requests": "many", "x-ratelimit-remaining-requests": "inf"}, RateLimits()),
+    ],
+)  # fmt: skip
+def test_limits_are_read_from_the_headers(endpoint, headers, limits):
+    endpoint.script = lambda request, count: Reply(headers=headers)
+    teacher = connect("openai:m")
+    assert asyncio.run(teacher.ask(request(teacher))).limits == limits
+    endpoint.script = lambda request, count: error_reply(429, None, headers=headers)
+    with pytest.raises(TransientError) as caught:
+        ask(connect("openai:m"))
+    assert caught.value.overloaded and caught.value.limits == limits
+
+
+def test_a_connection_that_is_lost_may_have_been_billed_and_one_that_was_not_made_is_not(endpoint):
+    from tests.faults import FaultyEndpoint
+
+    for fault in ("hang after", "reset", "reset mid-body"):
+        with FaultyEndpoint(1, faults=1.0, hang_s=0.05, only={f"chat {fault}"}, refused_share=0) as server:
+            teacher = OpenAITeacher("m", api_key=server.key, base_url=server.url)
+            with pytest.raises(TransientError) as caught:
+                ask(teacher)
+            assert caught.value.billable and not caught.value.unreachable, fault
+    with pytest.raises(TransientError) as caught:
+        ask(OpenAITeacher("m", api_key="k", base_url="http://nobody.invalid/v1"))
+    assert caught.value.unreachable and not caught.value.billable
+
+
+def test_secrets_of_the_environment_and_what_looks_like_one_are_cut_out(endpoint, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_planted0123456789")
+    monkeypatch.setenv("MY_DB_PASSWORD", "correct horse battery")
+    said = "hf_planted0123456789, correct horse battery, sk-other-0123456789abcdef, Authorization: Bearer abc.def.ghi"
+    endpoint.script = lambda request, count: error_reply(400, None, said)
+    with pytest.raises(RequestRefusedError) as caught:
+        ask(connect("openai:gpt-4"))
+    assert not any(part in str(caught.value) for part in ("planted", "horse", "sk-other", "abc.def"))
+    endpoint.script = lambda request, count: f"An answer with {said}"
+    assert "planted" not in ask(connect("openai:gpt-4")).text and "horse" not in ask(connect("openai:gpt-4")).text

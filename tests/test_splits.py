@@ -465,3 +465,123 @@ def test_the_released_rows_through_their_own_answers(shared_data, tmp_path):
         out=out,
     )
     assert (result.rows, result.rejected) == (9, {"empty": 1})
+
+
+# --- truncation, and as many rows as are wanted ---------------------------------------------------------------------
+
+
+def cut_at(limit):
+    """An endpoint whose answer to the second task is cut off where there is room for fewer than `limit` tokens."""
+
+    def script(request, count):
+        cut = "Add the numbers" in request["messages"][0]["content"] and request["max_tokens"] < limit
+        return Reply("The first half of" if cut else "A whole answer.", finish_reason="length" if cut else "stop")
+
+    return script
+
+
+def test_a_cut_answer_is_rejected_kept_or_asked_for_again(endpoint, tasks, tmp_path):
+    endpoint.script = cut_at(200)
+    options = {"source": tasks, "teacher": "openai:m", "max_tokens": 64}
+    result = build("english", out=tmp_path / "reject", **options)
+    assert (result.rows, result.rejected) == (2, {"truncated": 1})
+    result = build("english", out=tmp_path / "keep", on_truncation="keep", **options)
+    assert (result.rows, result.rejected, result.asked) == (3, {}, 0)
+    kept = read(tmp_path / "keep", "english")[1]
+    assert (kept["output"], kept["metadata"]["finish_reason"]) == ("The first half of", "length")
+    result = build("english", out=tmp_path / "extend", on_truncation="extend", **options)
+    assert (result.rows, result.rejected, result.asked, result.extended) == (3, {}, 1, 1)
+    longer = read(tmp_path / "extend", "english")[1]
+    assert (longer["output"], longer["metadata"]["finish_reason"]) == ("A whole answer.", "stop")
+    assert longer["metadata"]["cut_output"] == "The first half of"
+    assert [each["metadata"]["cut_output"] for each in read(tmp_path / "extend", "english")][::2] == [None, None]
+    assert [each["max_tokens"] for each in endpoint.asked] == [64, 64, 64, 256]
+
+
+def test_an_answer_that_is_cut_twice_is_rejected(endpoint, tasks, tmp_path):
+    endpoint.script = cut_at(10_000)
+    result = build("english", tasks, teacher="openai:m", out=tmp_path / "out", on_truncation="extend", max_tokens=64)
+    assert result.rejected == {"truncated": 1}
+    with pytest.raises(UsageError, match="reject, keep, extend"):
+        build("english", tasks, teacher="openai:m", out=tmp_path / "other", on_truncation="guess")
+
+
+def test_more_room_than_the_model_has_rejects_the_row_and_no_more(endpoint, tasks, tmp_path):
+    def script(request, count):
+        if request["max_tokens"] > 64:
+            return error_reply(400, None, "max_tokens is too large")
+        return cut_at(65)(request, count)
+
+    endpoint.script = script
+    result = build("english", tasks, teacher="openai:m", out=tmp_path / "out", on_truncation="extend", max_tokens=64)
+    assert (result.rows, result.rejected) == (2, {"truncated": 1})
+
+
+def test_a_translation_that_is_cut_off_is_extended_too(endpoint, tasks, tmp_path):
+    def script(request, count):
+        if "response_format" not in request:
+            return "好的。"
+        if request["max_tokens"] == 2048:
+            return Reply('{"instruction": "说', finish_reason="length")
+        return json.dumps({"instruction": "说点什么。", "input": ""}, ensure_ascii=False)
+
+    endpoint.script = script
+    result = build("chinese", tasks, teacher="openai:m", out=tmp_path / "out", on_truncation="extend", limit=1)
+    assert (result.rows, result.extended) == (1, 1)
+
+
+@pytest.fixture
+def many(tmp_path):
+    path = tmp_path / "many.json"
+    path.write_text(json.dumps([{"instruction": f"Do thing number {n}.", "input": ""} for n in range(200)]))
+    return path
+
+
+def unlucky(request, count):
+    """Every third row is refused, and answers come in any order."""
+    number = int(request["messages"][0]["content"].split("number ")[1].split(".")[0])
+    return Reply(
+        "As an AI language model, I cannot." if number % 3 == 0 else "Fine.", delay_s=(number * 7919 % 13) / 500
+    )
+
+
+@pytest.mark.parametrize("concurrency", [1, 3, 64])
+def test_so_many_accepted_rows_and_no_request_more_than_they_take(endpoint, many, tmp_path, concurrency):
+    endpoint.script = unlucky
+    result = build("english", many, teacher="openai:m", out=tmp_path / "out", accept=20, concurrency=concurrency)
+    # Rows 0 to 29: ten of them refused, the last one accepted.
+    assert (result.rows, result.rejected) == (20, {"refusal": 10})
+    assert len(endpoint.asked) == 30
+    found = [row["instruction"] for row in read(tmp_path / "out", "english")]
+    assert found == [f"Do thing number {n}." for n in range(30) if n % 3]
+
+
+def test_a_source_that_is_dry_gives_what_it_has(endpoint, tasks, tmp_path):
+    endpoint.script = lambda request, count: "Fine."
+    result = build("english", tasks, teacher="openai:m", out=tmp_path / "out", accept=50)
+    assert result.rows == 3
+    with pytest.raises(UsageError, match="accept is 0"):
+        build("english", tasks, teacher="openai:m", out=tmp_path / "out2", accept=0)
+
+
+def test_accept_does_not_count_what_the_source_spoils(endpoint, tmp_path):
+    path = tmp_path / "tasks.jsonl"
+    path.write_text('{"instruction": 7}\n{"instruction": "One."}\n{"input": ""}\n{"instruction": "Two."}\n{"no": 1}\n')
+    endpoint.script = lambda request, count: "Fine."
+    result = build("english", path, teacher="openai:m", out=tmp_path / "out", accept=2)
+    assert (result.rows, sum(result.rejected.values()), len(endpoint.asked)) == (2, 2, 2)
+
+
+def test_a_failure_while_rows_wait_to_be_let_in_ends_the_run(endpoint, many, tmp_path):
+    endpoint.script = lambda request, count: error_reply(401, "invalid_api_key", delay_s=0.05)
+    with pytest.raises(RunStoppedError, match="invalid_api_key"):
+        build("english", many, teacher="openai:m", out=tmp_path / "out", accept=2)
+    assert len(endpoint.asked) <= 2
+
+
+def test_one_row_without_an_answer_does_not_send_for_another(endpoint, many, tmp_path, monkeypatch):
+    monkeypatch.setattr(delays, "FIRST_DELAY_S", 0.001)
+    endpoint.script = lambda request, count: error_reply(500, None) if "number 1." in str(request) else "Fine."
+    with pytest.raises(IncompleteError, match="1 of 5 rows"):
+        build("english", many, teacher="openai:m", out=tmp_path / "out", accept=5)
+    assert len(endpoint.billed) == 4

@@ -257,7 +257,7 @@ def sort_status(
         body = body["error"]
     body = body if isinstance(body, dict) else {}
     headers = headers or {}
-    code = str(body.get("code") or body.get("type") or "")
+    code = redact(str(body.get("code") or body.get("type") or ""))
     said = body.get("message") or body.get("detail") or text
     message = " ".join(redact(str(said)).split())[:300]
     about_format = "response_format" in f"{body.get('param')} {message}"  # the teacher can do without
@@ -265,7 +265,7 @@ def sort_status(
         return RunStoppedError(f"{endpoint} refuses the run ({status} {code}): {message}")
     if status in _ROW_STATUSES:
         # param names the offending field, which the message may not.
-        field = f" [{body['param']}]" if body.get("param") else ""
+        field = f" [{redact(str(body['param']))}]" if body.get("param") else ""
         return RequestRefusedError(_row_reason(code, message), f"{status} {code}: {message}{field}".replace(" :", ":"))
     if status in _MOMENT_STATUSES or status >= 500:
         return TransientError(
