@@ -32,8 +32,10 @@ lint: $(INSTALLED)  ## Check style and types.
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(INSTALLED)  ## Run the benchmarks, on a quiet machine.
+bench: $(INSTALLED)  ## Run the benchmarks, on a quiet machine; peers get environments of their own.
 	$(BIN)/python tests/benchmarks/run.py
+	$(BIN)/python tests/benchmarks/engine.py
+	$(BIN)/python tests/benchmarks/limits.py
 
 clean:  ## Remove .venv and what the tools left.
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist quickstart-data

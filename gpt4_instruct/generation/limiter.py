@@ -173,7 +173,9 @@ class Lane:
     _timer: asyncio.TimerHandle | None = None
     _mean: float | None = None
     _overloads: float = 0.0  # share of the latest answers
-    _used: tuple[float | None, float | None] = (None, None)
+    _per_minute: tuple[float | None, ...] = (None, None)  # limits that are known, of requests and tokens
+    _recent: deque[list[float]] = field(default_factory=deque)  # second, requests, tokens: of the last minute
+    _began: float = 0.0
 
     def __post_init__(self) -> None:
         self.slots = asyncio.Semaphore(self.most)
@@ -242,12 +244,13 @@ class Lane:
         self.held_tokens -= permit.tokens
         self._refunds.used += used_tokens or 0
         if used_tokens:
+            self._count(used_tokens)
             self._mean = used_tokens if self._mean is None else self._mean + (used_tokens - self._mean) * _MEAN_WEIGHT
         self._overloads += (overloaded - self._overloads) * _MEAN_WEIGHT
         if overloaded:
             # Where limits are known, one refusal now and then is chance; what was sent before the last decrease says
             # nothing new.
-            limited = self._used != (None, None)
+            limited = self._per_minute != (None, None)
             if permit.sent_at > self._last_decrease and not (limited and self._overloads < _MANY_OVERLOADS):
                 self._window = max(1.0, self._window * _DECREASE)
                 self._last_decrease = asyncio.get_running_loop().time()
@@ -257,12 +260,22 @@ class Lane:
         else:
             self._window = min(float(self.most), self._window + 1.0 / self._window)
         wait_s = retry_after_s if overloaded else None
-        if overloaded and wait_s is None and self._used != (None, None):
+        if overloaded and wait_s is None and self._per_minute != (None, None):
             wait_s = _BREATH_S
         if self._shared or limits or wait_s:
             self._settle(permit, used_tokens, limits, wait_s)
         if self._waiting:
             self._schedule(0.0)
+
+    def _count(self, tokens: int) -> None:
+        second = float(int(time.monotonic()))
+        if not self._recent or self._recent[-1][0] != second:
+            self._began = self._began or second
+            self._recent.append([second, 0.0, 0.0])
+            while self._recent[0][0] < second - 60.0:
+                self._recent.popleft()
+        self._recent[-1][1] += 1
+        self._recent[-1][2] += tokens
 
     def _settle(self, permit: Permit, used_tokens: int | None, limits: RateLimits | None, wait_s: float | None) -> None:
         """Takes into the shared quota what an answer, or its headers, say."""
@@ -329,16 +342,19 @@ class Lane:
         return quota
 
     def _close(self, quota: _Quota) -> None:
-        self._used = (
-            1 - max(0.0, quota.requests.level) / quota.requests.capacity if quota.requests else None,
-            1 - max(0.0, quota.tokens.level) / quota.tokens.capacity if quota.tokens else None,
-        )
+        buckets = (quota.requests, quota.pace or quota.tokens)
+        self._per_minute = tuple(bucket.rate * 60.0 if bucket else None for bucket in buckets)
         self.save(quota.to_plain())
 
     def quota_used(self) -> float | None:
-        """Share of the tighter of the two buckets that is taken, 0 to 1; none where no limit is known."""
-        known = [share for share in self._used if share is not None]
-        return max(known) if known else None
+        """Share of the tighter limit that this run has used in the last minute; none where no limit is known."""
+        recent = list(self._recent)  # it may be asked from another thread
+        if not recent:
+            return None
+        minutes = min(60.0, max(1.0, time.monotonic() - self._began)) / 60.0
+        sums = (sum(each[1] for each in recent), sum(each[2] for each in recent))
+        shares = [used / minutes / limit for used, limit in zip(sums, self._per_minute, strict=True) if limit]
+        return max(shares) if shares else None
 
     # --- those who wait ---------------------------------------------------------------------------------------------
 

@@ -50,7 +50,8 @@ def render_dataset_card(manifest: dict[str, Any]) -> str:
         configs=configs,
         example=next((name for name, config in configs.items() if config["files"]), None),
         rejected=any(config["rejected"] for config in configs.values()),
-        openai=any(teacher.startswith("openai:") for teacher in teachers),
+        openai=any(teacher.startswith(("openai:", "openai-batch:")) for teacher in teachers),
+        kept=[name for name, config in configs.items() if config.get("on_truncation") == "keep"],
         teachers=teachers,
         sources=sorted({config["source"] for config in configs.values()}),
     )
