@@ -8,7 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from aiohttp import web
 
@@ -30,26 +30,30 @@ class Reply:
 Script = Callable[[dict[str, Any], int], Reply | str]
 
 
-class Endpoint:
-    """Answers ``/v1/chat/completions`` by `script(request, how many times it was asked before)`.
+class Served:
+    """An aiohttp application on loopback, on a thread and an event loop of its own; a context manager.
 
-    `asked` holds every request in order, `billed` how often each prompt was answered with 200.
+    Attributes:
+        url: its base address, as the openai client wants it.
+        key: the API key that it expects.
     """
 
     key = "sk-test-0123456789-secret"
+    url: str
 
-    def __init__(self, script: Script | None = None) -> None:
-        self.script: Script = script or (lambda request, count: Reply())
-        self.asked: list[dict[str, Any]] = []
-        self.billed: Counter[str] = Counter()
-        self.in_flight = 0
-        self.most_in_flight = 0
-        self._seen: Counter[str] = Counter()
+    def __init__(self) -> None:
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
-    def __enter__(self) -> Endpoint:
+    def application(self) -> web.Application:
+        """What is served."""
+        raise NotImplementedError
+
+    async def leave(self) -> None:
+        """Ends what is still going on."""
+
+    def __enter__(self) -> Self:
         self._thread.start()
         assert self._ready.wait(10)
         return self
@@ -60,18 +64,36 @@ class Endpoint:
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
-        app = web.Application(client_max_size=1 << 26)
-        app.router.add_post("/v1/chat/completions", self._answer)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        runner = web.AppRunner(self.application(), access_log=None, shutdown_timeout=0.1)
         self._loop.run_until_complete(runner.setup())
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        self._loop.run_until_complete(site.start())
-        port = runner.addresses[0][1]
-        self.url = f"http://127.0.0.1:{port}/v1"
+        self._loop.run_until_complete(web.TCPSite(runner, "127.0.0.1", 0).start())
+        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
         self._ready.set()
         self._loop.run_forever()
+        self._loop.run_until_complete(self.leave())
         self._loop.run_until_complete(runner.cleanup())
         self._loop.close()
+
+
+class Endpoint(Served):
+    """Answers ``/v1/chat/completions`` by `script(request, how many times it was asked before)`.
+
+    `asked` holds every request in order, `billed` how often each prompt was answered with 200.
+    """
+
+    def __init__(self, script: Script | None = None) -> None:
+        super().__init__()
+        self.script: Script = script or (lambda request, count: Reply())
+        self.asked: list[dict[str, Any]] = []
+        self.billed: Counter[str] = Counter()
+        self.in_flight = 0
+        self.most_in_flight = 0
+        self._seen: Counter[str] = Counter()
+
+    def application(self) -> web.Application:
+        app = web.Application(client_max_size=1 << 26)
+        app.router.add_post("/v1/chat/completions", self._answer)
+        return app
 
     async def _answer(self, http: web.Request) -> web.StreamResponse:
         raw = await http.text()

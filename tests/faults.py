@@ -16,7 +16,6 @@ import math
 import random
 import socket
 import struct
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Collection
@@ -24,6 +23,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
+
+from tests.endpoint import Served
 
 # Every fault, by the operation it befalls; "batch" is what becomes of a batch that was accepted. "after" means that the
 # operation was done, and billed, before its answer was lost.
@@ -198,13 +199,13 @@ class Limits:
         return now
 
 
-class FaultyEndpoint:
+class FaultyEndpoint(Served):
     """Answers chat completions, files and batches, with faults.
 
     `billed` is how often each prompt (the last message) was answered with 200, online or in a batch, whether or not the
-    answer reached anybody, and `lost` how often a fault kept it from doing so; `statuses` counts responses, with 0 for a connection that was reset or timed out; `calls`
-    counts requests by operation and `given` the faults, as ``"chat 500"``. `batches` are the batch objects as they are
-    served, in the order in which they were made.
+    answer reached anybody, and `lost` how often a fault kept it from doing so; `statuses` counts responses, with 0 for a
+    connection that was reset or timed out; `calls` counts requests by operation and `given` the faults, as
+    ``"chat 500"``. `batches` are the batch objects as they are served, in the order in which they were made.
 
     Args:
         seed: of the plan of faults.
@@ -221,8 +222,6 @@ class FaultyEndpoint:
         only: the faults that may happen, as `given` names them; all by default.
     """
 
-    key = "sk-test-0123456789-secret"
-
     def __init__(
         self,
         seed: int = 0,
@@ -238,6 +237,7 @@ class FaultyEndpoint:
         length_share: float = 0.05,
         only: Collection[str] | None = None,
     ) -> None:
+        super().__init__()
         self.seed, self.faults, self.batch_faults, self.most_faults = seed, faults, batch_faults, most_faults
         self.hang_s, self.latency_s, self.batch_s, self.limits = hang_s, latency_s, batch_s, limits
         self.refused_share, self.length_share, self.only = refused_share, length_share, only
@@ -254,9 +254,6 @@ class FaultyEndpoint:
         self._attempts: Counter[tuple[str, str]] = Counter()
         self._faulty: Counter[tuple[str, str]] = Counter()
         self._work: set[asyncio.Task[None]] = set()
-        self._ready = threading.Event()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._serve, daemon=True)
 
     @property
     def batches(self) -> list[dict[str, Any]]:
@@ -270,17 +267,7 @@ class FaultyEndpoint:
     def answered_429(self) -> int:
         return self.statuses[429]
 
-    def __enter__(self) -> FaultyEndpoint:
-        self._thread.start()
-        assert self._ready.wait(10)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-
-    def _serve(self) -> None:
-        asyncio.set_event_loop(self._loop)
+    def application(self) -> web.Application:
         app = web.Application(client_max_size=1 << 30, middlewares=[self._handle])
         for method, path, operation, handler in (
             ("POST", _CHAT, "chat", self._chat),
@@ -295,17 +282,12 @@ class FaultyEndpoint:
             ("POST", "/v1/batches/{id}/cancel", "cancel", self._cancel),
         ):
             app.router.add_route(method, path, handler, name=operation)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        self._loop.run_until_complete(runner.setup())
-        self._loop.run_until_complete(web.TCPSite(runner, "127.0.0.1", 0).start())
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-        self._ready.set()
-        self._loop.run_forever()
+        return app
+
+    async def leave(self) -> None:
         for task in self._work:
             task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*self._work, return_exceptions=True))
-        self._loop.run_until_complete(runner.cleanup())
-        self._loop.close()
+        await asyncio.gather(*self._work, return_exceptions=True)
 
     # What every request passes through.
 

@@ -120,10 +120,13 @@ def test_only_what_is_missing_is_asked_again(serve, tasks, tmp_path, fault):
     assert set(server.billed.values()) == {1}
 
 
-def test_where_too_much_is_waiting_smaller_batches_are_sent(serve, tasks, tmp_path):
-    server = serve(batch_faults=1.0, only={"batch token limit"}, most_faults=1)
+def test_where_too_much_is_waiting_smaller_batches_are_sent_one_at_a_time(serve, tasks, tmp_path, monkeypatch):
+    monkeypatch.setattr(batches, "_FEWEST", 4)
+    server = serve(batch_faults=1.0, only={"batch token limit"}, most_faults=4)
     assert build("english", tasks, teacher="openai-batch:m", out=tmp_path / "out").rows == N
-    assert [batch["request_counts"]["total"] for batch in server.batches][1:] == [N // 2, N // 2]
+    assert [batch["request_counts"]["total"] for batch in server.batches if batch["status"] == "completed"] == [4] * 5
+    assert [file["bytes"] for file in server.files if file["purpose"] == "batch"][4] < 4 * 700  # after 20, 10, 5 and 4
+    assert set(server.billed.values()) == {1}
 
 
 def test_a_batch_that_is_refused_stops_the_run(serve, tasks, tmp_path, monkeypatch, ledger):

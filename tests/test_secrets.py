@@ -18,6 +18,7 @@ PLANTED = {
     "HF_TOKEN": "hf_plantedInTheEnvironment01",
     "AWS_SECRET_ACCESS_KEY": "wJalrPlantedSecretAccessKey0123",
 }
+BUILD = ("build", "english", "--out", "out")
 OTHERS = "sk-somebody-elses-key-0123456789"
 
 
@@ -67,26 +68,14 @@ def test_nowhere_on_disk_or_screen(tmp_path, source):
         ][min(number, 4)]
 
     with Endpoint(script) as server:
-        out = str(tmp_path / "out")
-        said = run(
-            tmp_path,
-            server.url,
-            "build",
-            "english",
-            "--source",
-            str(source),
-            "--teacher",
-            "openai:gpt-4o",
-            "--out",
-            out,
-        )
+        said = run(tmp_path, server.url, *BUILD, "--teacher", "openai:gpt-4o", "--source", str(source))
         assert "7 rows accepted, 2 rejected" in said
         said += run(tmp_path, server.url, "ledger", "show")
         said += run(tmp_path, server.url, "ledger", "export", str(tmp_path / "export.jsonl"))
         assert "9 requests written" in said
         assert "[redacted]" in (tmp_path / "out" / "rejects" / "english.jsonl").read_text()
         server.script = lambda request, count: error_reply(401, "invalid_api_key", f"Wrong key: {everything}")
-        said += run(tmp_path, server.url, "build", "english", "--teacher", "openai:other", "--out", out + "2")
+        said += run(tmp_path, server.url, *BUILD, "--teacher", "openai:other", "--overwrite")
         assert "invalid_api_key" in said
     nowhere(tmp_path, said)
 
@@ -94,18 +83,6 @@ def test_nowhere_on_disk_or_screen(tmp_path, source):
 def test_nowhere_with_batches_either(tmp_path, source):
     with FaultyEndpoint(3, batch_faults=0.5, batch_s=0.05, refused_share=0.2) as server:
         assert server.key == PLANTED["OPENAI_API_KEY"]
-        out = str(tmp_path / "out")
-        said = run(
-            tmp_path,
-            server.url,
-            "build",
-            "english",
-            "--source",
-            str(source),
-            "--teacher",
-            "openai-batch:m",
-            "--out",
-            out,
-        )
+        said = run(tmp_path, server.url, *BUILD, "--teacher", "openai-batch:m", "--source", str(source))
         assert "rows accepted" in said
     nowhere(tmp_path, said)

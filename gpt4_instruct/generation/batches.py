@@ -30,6 +30,8 @@ _ATTEMPTS = 6  # batches that a request may be in without an answer
 _FIRST_POLL_S = 2.0
 _LONGEST_POLL_S = 60.0
 _FULL_S = 60.0  # until an endpoint on which too much is waiting is tried again
+_FEWEST = 50  # requests in a batch that is made smaller because too much is waiting
+_FULL_TRIES = 1440  # a day's: that long, a batch of somebody else's may take
 _LINES_A_COMMIT = 200
 _OTHERS_S = 1.0
 
@@ -67,6 +69,7 @@ class Batches:
         self._failures: Counter[str] = Counter()
         self._reserved: dict[str, float] = {}
         self._progress: dict[str, tuple[int, int]] = {}
+        self._idle = 0  # rounds in a row in which there was nothing to do
         self._collecting: dict[str, asyncio.Task[None]] = {}
 
     # --- collecting requests ----------------------------------------------------------------------------------------
@@ -93,30 +96,40 @@ class Batches:
         """Sees all batches of a teacher through: those that were there, and as many new ones as the requests take."""
         most = teacher.most_requests
         worked = False
+        full = 0  # rounds in a row in which too much was waiting at the endpoint
         while True:
             batches = self.ledger.adopt(teacher.endpoint, teacher.model)
             for batch in batches:
                 self._reserve(batch)
-            packed, unaffordable = self._pack(teacher, most)
+            packed, unaffordable = self._pack(teacher, most, one=full > 0)
             await self.engine.commit()
             if unaffordable is not None and not packed and not batches:
                 raise self.spending.exhausted(unaffordable)
             if not packed and not batches:
-                if not worked:  # what was deferred is neither ours nor in a batch of ours: another run sees to it
-                    await self.engine.pause(_OTHERS_S)
+                # What was deferred, but is neither ours nor in a batch of ours, another run sees to, perhaps for hours.
+                self._idle = 0 if worked else self._idle + 1
+                if self._idle:
+                    await self.engine.pause(min(_LONGEST_POLL_S, _OTHERS_S * 2 ** (self._idle - 1)))
+                    self.engine.check_running()
                 return
             worked = True
             ended = await asyncio.gather(*(self._see_through(teacher, batch) for batch in [*batches, *packed]))
             if not any(ended):  # every one was too much
-                largest = max(batch.requests for batch in [*batches, *packed])
-                if largest == 1:
-                    raise RunStoppedError(f"{teacher.endpoint} takes no batch: too much is waiting there already")
-                most = -(-largest // 2)
+                full += 1
+                if full == _FULL_TRIES:
+                    raise RunStoppedError(f"{teacher.endpoint} takes no batch: too much is waiting there for a day now")
+                # It may be this batch that is too large, or those of others: smaller ones, and one at a time.
+                most = max(_FEWEST, max(batch.requests for batch in [*batches, *packed]) // 2)
                 await self.engine.pause(_FULL_S)
                 self.engine.check_running()
+            else:
+                full = 0
 
-    def _pack(self, teacher: BatchTeacher, most: int) -> tuple[list[Batch], float | None]:
-        """Batches of all waiting requests that the budget allows, and what the first it does not allow may cost."""
+    def _pack(self, teacher: BatchTeacher, most: int, *, one: bool) -> tuple[list[Batch], float | None]:
+        """Batches of all waiting requests that the budget allows, and what the first it does not allow may cost.
+
+        With `one`, no more than one batch.
+        """
         packed: list[Batch] = []
         while True:
             keys: list[str] = []
@@ -136,7 +149,7 @@ class Batches:
                 size += length
             if keys:
                 packed.append(self.ledger.pack(keys, teacher.spec, teacher.endpoint, teacher.model))
-            if not keys or unaffordable is not None:
+            if not keys or one or unaffordable is not None:
                 return packed, unaffordable
 
     def _reserve(self, batch: Batch) -> None:

@@ -163,6 +163,7 @@ class Engine:
             self.check_running()
             await self.spending.reserve(worst_usd)
             try:
+                self.check_running()  # it may have waited long
                 permit = await lane.admit(tokens)
             except BaseException:
                 self.spending.settle(worst_usd, 0.0)
@@ -275,6 +276,7 @@ class Engine:
                 lambda: self.ledger.quota(shared),
                 lambda quota: self.ledger.save_quota(shared, quota),
                 *self._per_minute,
+                remote=teacher.endpoint.startswith("http"),
             )
         return lane
 

@@ -154,6 +154,7 @@ class Lane:
         save: writes it.
         requests_per_minute: the user's own limit, none to learn it.
         tokens_per_minute: likewise.
+        remote: it may have limits of its own, so that the first answer is waited for before all set out.
     """
 
     most: int
@@ -161,6 +162,7 @@ class Lane:
     save: Callable[[dict[str, Any]], None]
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
+    remote: bool = True
     slots: asyncio.Semaphore = field(init=False)  # for requests that are being asked, between attempts, too
     in_flight: int = 0
     held_tokens: int = 0
@@ -184,7 +186,7 @@ class Lane:
         if not self._shared and (plain := self.load()):  # what an earlier run learnt, or another one is learning
             quota = _Quota.from_plain(plain, time.time())
             self._shared = bool(quota.requests or quota.tokens or quota.blocked_until > time.time())
-        if self._shared:
+        if self._shared or not self.remote:
             self._answered = True
             self._window = float(self.most)
 
