@@ -159,11 +159,15 @@ def _print_estimate(found: Estimate) -> None:
     from rich.console import Console
 
     Console().print(found.table())
-    measured = sum(stage.measured for stage in found.stages)
+    guessed = [stage for stage in found.stages if stage.to_send and not stage.measured]
     if found.usd is None:
         typer.echo("a price is not known: --prices FILE gives it")
-    elif any(stage.to_send for stage in found.stages) and found.usd[1]:
-        how = f"measured by {measured:,} answers" if measured else "from empty answers to the most they can be"
+    elif found.usd[1]:
+        how = f"measured by {sum(stage.measured for stage in found.stages):,} answers"
+        if guessed:
+            how = "from empty answers to the most they can be" + (
+                f", or {how}" if len(guessed) < len(found.stages) else ""
+            )
         typer.echo(f"${found.usd[0]:,.2f} to ${found.usd[1]:,.2f}: {how}; prices of {found.prices_checked}")
 
 

@@ -166,3 +166,68 @@ def test_a_read_only_folder_and_a_full_disk(tasks, tmp_path):
     assert full.returncode == 1
     assert full.stderr.startswith("error: ") and len(full.stderr.strip().splitlines()) == 1, full.stderr
     assert not (tmp_path / "out").exists()
+
+
+# --- money, limits, the ledger --------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_prints_what_would_be_asked_and_sends_nothing(endpoint):
+    said = run("build", "comparison", "--teacher", "openai:gpt-4o", "--limit", "3", "--dry-run")
+    assert said.returncode == 0, said.stderr
+    assert "3 rows; nothing was sent" in said.stdout and "from empty answers to the most they can be" in said.stdout
+    assert not endpoint.asked
+    said = run("build", "english", "--teacher", "openai:unknown", "--limit", "3", "--dry-run")
+    assert "a price is not known: --prices FILE" in said.stdout
+
+
+def test_a_budget_that_is_spent_is_one_line_and_a_larger_one_goes_on(endpoint, tmp_path):
+    endpoint.script = lambda request, count: "A good answer that costs something. " * 10
+    build_it = ("build", "english", "--teacher", "openai:gpt-4o", "--limit", "20", "--out", str(tmp_path / "out"))
+    said = run(*build_it, "--budget-usd", "0.012")
+    assert said.returncode == 1
+    assert said.stderr.count("\n") == 1 and "a new --budget-usd goes on from there" in said.stderr
+    assert 0 < len(endpoint.asked) < 20
+    said = run(*build_it, "--budget-usd", "1")
+    assert said.returncode == 0 and len(endpoint.asked) == 20
+    said = run("ledger", "show")
+    assert "gpt-4o" in said.stdout and "settled" in said.stdout
+    said = run("ledger", "verify")
+    assert "20 settled; whole" in said.stdout
+
+
+def test_accept_says_when_the_source_is_dry(endpoint, tmp_path):
+    endpoint.script = lambda request, count: "Fine."
+    source = tmp_path / "tasks.jsonl"
+    source.write_text('{"instruction": "One."}\n{"instruction": "Two."}\n')
+    build_it = (
+        "build",
+        "english",
+        "--source",
+        str(source),
+        "--teacher",
+        "openai:m",
+        "--overwrite",
+        "--out",
+        str(tmp_path / "out"),
+    )
+    assert "the source is dry: it holds no more than 2 of the 5 rows" in run(*build_it, "--accept", "5").stdout
+    assert "dry" not in run(*build_it, "--accept", "1").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("ledger", "show"), "there is no ledger at"),
+        (("ledger", "show", "--prices", "nowhere.json"), "cannot be read"),
+        (("ledger", "import", "nowhere.jsonl"), "cannot be imported"),
+        (("ledger", "cancel", "openai:m"), "has no batches"),
+        (("build", "english", "--on-truncation", "guess"), "must be one of reject, keep, extend"),
+        (("build", "english", "--accept", "0"), "accept is 0"),
+        (("build", "english", "--budget-usd", "nan"), "must be a number of dollars over 0"),
+        (("build", "english", "--requests-per-minute", "-1"), "requests_per_minute is -1"),
+    ],
+)
+def test_what_cannot_work_is_one_line(endpoint, arguments, says, tmp_path):
+    said = run(*arguments)
+    assert said.returncode == 1
+    assert says in said.stderr and said.stderr.count("\n") == 1
