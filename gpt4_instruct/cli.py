@@ -136,7 +136,8 @@ def build(
         f"{result.asked:,} requests sent{cost}, {result.reused:,} from the ledger, {result.seconds:.1f} s"
     )
     if accept and result.rows < accept:
-        typer.echo(f"the source is dry: it holds no more than {result.rows:,} of the {accept:,} rows that were wanted")
+        where = f"the first {limit:,} rows of the source hold" if limit else "the source is dry: it holds"
+        typer.echo(f"{where} no more than {result.rows:,} of the {accept:,} rows that were wanted")
     if result.rows:
         typer.echo(f'load_dataset("{result.folder}", "{result.split}")')
     else:
@@ -165,24 +166,27 @@ def _print_estimate(found: Estimate) -> None:
     elif found.usd[1]:
         how = f"measured by {sum(stage.measured for stage in found.stages):,} answers"
         if guessed:
-            how = "from empty answers to the most they can be" + (
-                f", or {how}" if len(guessed) < len(found.stages) else ""
-            )
+            bounds = "from empty answers to the most they can be"
+            how = f"{bounds}, or {how}" if len(guessed) < len(found.stages) else bounds
         typer.echo(f"${found.usd[0]:,.2f} to ${found.usd[1]:,.2f}: {how}; prices of {found.prices_checked}")
 
 
 _LedgerOption = Annotated[Path | None, typer.Option("--ledger", help="The file.  [default: the one build uses]")]
 
 
-@contextmanager
-def _opened(path: Path | None) -> Iterator[Ledger]:
+def _open(path: Path | None) -> Ledger:
     from gpt4_instruct.errors import LedgerError
     from gpt4_instruct.generation.ledger import Ledger, default_path
 
     path = path or default_path()
     if not path.exists():
         raise LedgerError(f"there is no ledger at {path}: build makes one, --ledger names another")
-    ledger = Ledger(path)
+    return Ledger(path)
+
+
+@contextmanager
+def _opened(path: Path | None) -> Iterator[Ledger]:
+    ledger = _open(path)
     try:
         yield ledger
     finally:
@@ -257,18 +261,29 @@ def ledger_import(
 def ledger_cancel(
     teacher: Annotated[str, typer.Argument(help="openai-batch:MODEL", show_default=False)],
     ledger: _LedgerOption = None,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Ask no endpoint: batches it no longer has; they may be paid twice.")
+    ] = False,
 ) -> None:
     """Cancel the open batches of a model and keep what they have answered."""
     from gpt4_instruct.errors import UsageError
+    from gpt4_instruct.generation.accounting import open_batches
     from gpt4_instruct.generation.engine import Engine
     from gpt4_instruct.teachers.base import BatchTeacher, connect
 
     found = connect(teacher)
     if not isinstance(found, BatchTeacher):
         raise UsageError(f"{teacher} answers at once and has no batches: name an openai-batch:MODEL")
-    with _opened(ledger) as opened:
-        cancelled = Engine(opened).cancel_batches(found)
-        typer.echo(f"{cancelled} batches cancelled; what they had answered is in the ledger")
+    opened = _open(ledger)
+    engine = Engine(opened)
+    try:
+        cancelled = engine.forget_batches(found) if forget else engine.cancel_batches(found)
+        others = len(open_batches(opened))
+    finally:
+        engine.close()
+    done = "given up: their requests will be asked again" if forget else "cancelled: what they had answered is kept"
+    rest = f"; {others} are of runs that go on, or of other models" if others else ""
+    typer.echo(f"{cancelled} batches {done}{rest}")
 
 
 def main() -> None:

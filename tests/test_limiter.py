@@ -241,7 +241,7 @@ def test_limits_of_a_run_long_ago_are_forgotten(loop):
         one = lane(store, requests_per_minute=60)
         for _ in range(3):
             one.done(await one.admit(1), used_tokens=1)
-        other = lane(store)  # while the first one's are in use, they hold for both
+        other = lane(store, alone=False)  # while the first one's are in use, they hold for both
         before = loop.time()
         for _ in range(5):
             other.done(await other.admit(1), used_tokens=1)

@@ -31,9 +31,10 @@ __all__ = ["Account", "Merged", "account_table", "accounts", "export", "merge", 
 
 _COLUMNS = (
     "key, teacher, endpoint, model, state, attempts, unknown_attempts, prompt_tokens, completion_tokens, "
-    "batch IS NOT NULL, updated, request, response, error"
+    "by_batch, updated, request, response, error"
 )
-_NAMES = tuple(_COLUMNS.replace("batch IS NOT NULL", "by_batch").split(", "))
+_NAMES = tuple(_COLUMNS.split(", "))
+_MOST = 1 << 53  # of anything that is counted
 _UNSURE = "(unknown_attempts + (state = 'sent' AND batch IS NULL))"
 _STATES = ("intent", "sent", "settled", "failed", "unknown")
 
@@ -73,14 +74,15 @@ def accounts(ledger: Ledger, prices: Prices) -> list[Account]:
     """Requests, tokens and money by model and state; the most that unknown attempts can have cost."""
     risks: dict[tuple[Any, ...], float] = {}
     # 'sent' is on its way, or was a run's that has been killed since: at risk, too, but in a batch, which is not lost.
-    unknown = f"SELECT model, endpoint, batch IS NOT NULL, state, request, {_UNSURE} FROM requests WHERE {_UNSURE} > 0"
+    unknown = f"SELECT model, endpoint, by_batch, state, request, {_UNSURE} FROM requests WHERE {_UNSURE} > 0"
     for *group, content, attempts in ledger.query(unknown):
         price = prices.find(group[1], group[0])
         if price is not None:
-            most = price.usd(*most_tokens(Request.from_json(content)), batch=bool(group[2]))
+            # At the full price, whoever answers in the end: what is lost was sent to be answered at once.
+            most = price.usd(*most_tokens(Request.from_json(content)))
             risks[tuple(group)] = risks.get(tuple(group), 0.0) + attempts * most
     totals = (
-        "SELECT model, endpoint, batch IS NOT NULL, state, count(*), sum(attempts), sum(prompt_tokens), "
+        "SELECT model, endpoint, by_batch, state, count(*), sum(attempts), sum(prompt_tokens), "
         f"sum(completion_tokens), sum({_UNSURE}) FROM requests GROUP BY 1, 2, 3, 4"
     )
     found = []
@@ -217,8 +219,9 @@ def merge(ledger: Ledger, path: Path) -> Merged:
     if path.resolve() == ledger.path.resolve():
         raise LedgerError(f"{path} is this ledger itself: name another one, or an export")
     merged = Merged(0, 0, [])
+    ledger.bury()  # what a killed run had sent is to be had
     with progress(lambda: None, "import", "request") as bar:
-        for origin, row in _rows(path):
+        for number, (origin, row) in enumerate(_rows(path)):
             problem = _unusable(row)
             if problem:
                 merged.rejected.append(f"{origin}: {problem}")
@@ -226,7 +229,7 @@ def merge(ledger: Ledger, path: Path) -> Merged:
                 merged.added += 1
             else:
                 merged.known += 1
-            if bar.n % 1000 == 0:
+            if number % 1000 == 0:
                 ledger.commit()
             bar.update()
     ledger.commit()
@@ -263,6 +266,19 @@ def _unusable(row: dict[str, Any]) -> str:
     missing = [name for name in ("key", "teacher", "endpoint", "model", "state", "request") if not row.get(name)]
     if missing:
         return f"no {missing[0]}"
+    texts = ("key", "teacher", "endpoint", "model", "state", "request", "response", "error")
+    wrong = [name for name in texts if not isinstance(row.get(name) or "", str)]
+    for name in ("attempts", "unknown_attempts", "prompt_tokens", "completion_tokens"):
+        count = row.get(name) or 0
+        if not (isinstance(count, int) and 0 <= count < _MOST):
+            wrong.append(name)
+    if wrong:
+        return f"{wrong[0]} is {str(row[wrong[0]])[:40]!r}"
     if row["state"] not in _STATES:
         return f"an unknown state {row['state']!r}"
-    return _problem(str(row["key"]), row["state"], str(row["request"]), row.get("response"))
+    problem = _problem(row["key"], row["state"], row["request"], row.get("response"))
+    if problem:
+        return problem
+    request = Request.from_json(row["request"])
+    same = (row["endpoint"], row["model"]) == (request.endpoint, request.model)
+    return "" if same else "endpoint and model are not those of the request"

@@ -13,7 +13,7 @@ import asyncio
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -30,6 +30,7 @@ _ATTEMPTS = 6  # batches that a request may be in without an answer
 _FIRST_POLL_S = 2.0
 _LONGEST_POLL_S = 60.0
 _FULL_S = 60.0  # until an endpoint on which too much is waiting is tried again
+_WORTHWHILE = 0.25  # share of a budget's first round that a later one must reach
 _FEWEST = 50  # requests in a batch that is made smaller because too much is waiting
 _FULL_TRIES = 1440  # a day's: that long, a batch of somebody else's may take
 _LINES_A_COMMIT = 200
@@ -67,6 +68,10 @@ class Batches:
         self.report: Callable[[int, int], None] = lambda done, total: None
         self._refused: dict[str, RequestRefusedError] = {}
         self._failures: Counter[str] = Counter()
+        # Keys, as numbers: there may be millions. Those that rows of this run wait for, and those answered for them.
+        self._deferred: set[int] = set()
+        self._answered: set[int] = set()
+        self._run_error: RunStoppedError | None = None
         self._reserved: dict[str, float] = {}
         self._progress: dict[str, tuple[int, int]] = {}
         self._idle = 0  # rounds in a row in which there was nothing to do
@@ -86,34 +91,48 @@ class Batches:
         if self._failures[key] >= _ATTEMPTS:
             raise TransientError(f"{_ATTEMPTS} batches at {teacher.endpoint} brought no answer")
         self.teachers[teacher.endpoint, teacher.model] = teacher
+        self._deferred.add(_number(key))
         self.spending.worst_usd(request, batch=True)  # says at once that a budget has no price to go by
         # What is another run's, or in a batch already, is not claimed: it is waited for like the rest.
         self.ledger.claim(key, request, content, teacher.spec, intent=True)
+
+    def has_answered(self, key: str) -> bool:
+        """Whether a batch has answered this request for this run."""
+        return bool(self._answered) and _number(key) in self._answered
 
     # --- from requests to answers -----------------------------------------------------------------------------------
 
     async def run(self, teacher: BatchTeacher) -> None:
         """Sees all batches of a teacher through: those that were there, and as many new ones as the requests take."""
         most = teacher.most_requests
-        worked = False
-        full = 0  # rounds in a row in which too much was waiting at the endpoint
+        at_once: int | None = None  # batches; none for as many as there are
+        first = full = 0  # requests of the first round; rounds in a row in which too much was waiting at the endpoint
         while True:
             batches = self.ledger.adopt(teacher.endpoint, teacher.model)
             for batch in batches:
                 self._reserve(batch)
-            packed, unaffordable = self._pack(teacher, most, one=full > 0)
-            await self.engine.commit()
-            if unaffordable is not None and not packed and not batches:
+            packed, unaffordable = self._pack(teacher, most, at_once)
+            requests = sum(batch.requests for batch in packed)
+            first = first or requests
+            if unaffordable is not None and not batches and (not packed or requests < first * _WORTHWHILE):
+                # What flowed back from one round pays for a smaller one, and so on: days for the last few requests.
+                for batch in packed:
+                    self._give_back(batch)
+                    self.ledger.unpack(batch)
                 raise self.spending.exhausted(unaffordable)
+            await self.engine.commit()
             if not packed and not batches:
-                # What was deferred, but is neither ours nor in a batch of ours, another run sees to, perhaps for hours.
-                self._idle = 0 if worked else self._idle + 1
-                if self._idle:
-                    await self.engine.pause(min(_LONGEST_POLL_S, _OTHERS_S * 2 ** (self._idle - 1)))
-                    self.engine.check_running()
+                if not first:
+                    await self._wait_for_another_run(teacher)
                 return
-            worked = True
-            ended = await asyncio.gather(*(self._see_through(teacher, batch) for batch in [*batches, *packed]))
+            first = first or 1
+            ended = await _all(self._see_through(teacher, batch) for batch in [*batches, *packed])
+            if self._run_error is not None:
+                raise self._run_error
+            if not all(ended):
+                at_once = max(1, sum(ended))
+            elif at_once is not None:
+                at_once += 1
             if not any(ended):  # every one was too much
                 full += 1
                 if full == _FULL_TRIES:
@@ -125,10 +144,18 @@ class Batches:
             else:
                 full = 0
 
-    def _pack(self, teacher: BatchTeacher, most: int, *, one: bool) -> tuple[list[Batch], float | None]:
+    async def _wait_for_another_run(self, teacher: BatchTeacher) -> None:
+        """What was deferred, but is neither ours nor in a batch of ours, another run sees to, perhaps for hours."""
+        self._idle += 1
+        if self._idle == 3:
+            print(f"waiting for another run that asks {teacher.model} the same by the batch", file=sys.stderr)
+        await self.engine.pause(min(_LONGEST_POLL_S, _OTHERS_S * 2 ** (self._idle - 1)))
+        self.engine.check_running()
+
+    def _pack(self, teacher: BatchTeacher, most: int, at_once: int | None) -> tuple[list[Batch], float | None]:
         """Batches of all waiting requests that the budget allows, and what the first it does not allow may cost.
 
-        With `one`, no more than one batch.
+        No more than `at_once` batches.
         """
         packed: list[Batch] = []
         while True:
@@ -149,7 +176,7 @@ class Batches:
                 size += length
             if keys:
                 packed.append(self.ledger.pack(keys, teacher.spec, teacher.endpoint, teacher.model))
-            if not keys or one or unaffordable is not None:
+            if not keys or len(packed) == at_once or unaffordable is not None:
                 return packed, unaffordable
 
     def _reserve(self, batch: Batch) -> None:
@@ -174,12 +201,13 @@ class Batches:
             self.engine.check_running()
             delay_s = min(_LONGEST_POLL_S, delay_s * 1.5)
         if status.state == "failed" and not status.full:
+            self._give_back(batch)
             self.ledger.move(batch, "ended")
             await self.engine.commit()
             raise RunStoppedError(f"{teacher.endpoint} refuses the batch {batch.remote}: {status.detail}")
         if status.full:
-            for key, _ in self.ledger.waiting_in(batch):
-                self._settle_money(key, 0.0)
+            self._progress.pop(batch.id, None)
+            self._give_back(batch)
             self.ledger.unpack(batch)
             await self.engine.commit()
             return False
@@ -188,13 +216,14 @@ class Batches:
 
     async def _submit(self, teacher: BatchTeacher, batch: Batch) -> Batch:
         """A batch that is surely submitted, and only once."""
-        if batch.state == "packed":
+        is_new = batch.state == "packed"
+        if is_new:
             file = await self._upload(teacher, batch)
             batch = self.ledger.move(batch, "submitting", file=file)
             await self.engine.commit()
         if batch.state == "submitting":
-            # It may have been: by a run that was killed, or by a call whose reply was lost.
-            remote = await self.engine.retry(lambda: teacher.find(batch.id))
+            # It may have been submitted: by a run that was killed, or by a call whose reply was lost.
+            remote = None if is_new else await self.engine.retry(lambda: teacher.find(batch.id))
             for attempt in range(1, PATIENT_ATTEMPTS + 1):
                 if remote is not None:
                     break
@@ -239,7 +268,7 @@ class Batches:
         await self.engine.retry(fetch)
         for key, _ in self.ledger.waiting_in(batch):
             self._failures[key] += 1
-            self._settle_money(key, 0.0)
+        self._give_back(batch)
         self.ledger.move(batch, "ended")
         await self.engine.commit()
 
@@ -253,16 +282,26 @@ class Batches:
             answer = read(teacher, request, key, result)
             self.ledger.settle(key, result, answer.prompt_tokens, answer.completion_tokens)
             # A run that asks at once finds what a batch brings in the ledger, and counts it as reused.
-            self.engine.asked += (teacher.endpoint, teacher.model) in self.teachers
+            if _number(key) in self._deferred:
+                self._answered.add(_number(key))
+                self.engine.asked += 1
             cost_usd = self.spending.cost_usd(request, (answer.prompt_tokens, answer.completion_tokens), batch=True)
         except RequestRefusedError as error:
             self._refused[key] = error
+            self.ledger.fail(key, str(error), unknown=False)
+        except RunStoppedError as error:  # no quota left, in the middle of a batch: what it has answered is taken first
+            self._run_error = error
             self.ledger.fail(key, str(error), unknown=False)
         except TransientError as error:
             self._failures[key] += 1
             self.ledger.fail(key, str(error), unknown=error.billable)
             cost_usd = self._reserved.get(key, 0.0) if error.billable else 0.0
         self._settle_money(key, cost_usd)
+
+    def _give_back(self, batch: Batch) -> None:
+        """Frees the money for what a batch has not answered."""
+        for key, _ in self.ledger.waiting_in(batch):
+            self._settle_money(key, 0.0)
 
     def _settle_money(self, key: str, cost_usd: float) -> None:
         if key in self._reserved:
@@ -298,13 +337,14 @@ class Batches:
             self._reserve(batch)
             await self._end(teacher, batch, remote)
         finally:
-            await teacher.close()
+            if (teacher.endpoint, teacher.model) not in self.teachers:
+                await teacher.close()
 
     async def _end(self, teacher: BatchTeacher, batch: Batch, remote: str) -> None:
         status = await self.engine.retry(lambda: teacher.poll(remote))
         if status.state == "running":
             print(
-                f"cancelling the batch {remote} ({status.done:,} of {status.total:,} answered) to ask the rest at once",
+                f"cancelling the batch {remote} ({status.done:,} of {batch.requests:,} answered)",
                 file=sys.stderr,
             )
             await self.engine.retry(lambda: teacher.cancel(remote))
@@ -318,5 +358,20 @@ class Batches:
         """Cancels every batch of a teacher's model and takes the answers they have; how many there were."""
         found = self.ledger.adopt(teacher.endpoint, teacher.model)
         await self.engine.commit()
-        await asyncio.gather(*(self.collect(teacher, batch) for batch in found))
+        await _all(self.collect(teacher, batch) for batch in found)
+        if self._run_error is not None:
+            raise self._run_error
         return len(found)
+
+
+async def _all(work: Iterable[Awaitable[T]]) -> list[T]:
+    """What all of them return; one that fails does so when the others have ended."""
+    found = await asyncio.gather(*work, return_exceptions=True)
+    for each in found:
+        if isinstance(each, BaseException):
+            raise each
+    return [each for each in found if not isinstance(each, BaseException)]
+
+
+def _number(key: str) -> int:
+    return int(key[:15], 16)

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from gpt4_instruct.errors import (
     InterruptedRunError,
+    RequestRefusedError,
     RunStoppedError,
     TeacherError,
     TransientError,
@@ -84,13 +85,16 @@ class Engine:
         self.spending = spending or Spending(load_prices())
         self.asked = 0  # requests sent and settled by this run
         self.reused = 0  # requests answered from the ledger
-        self.abandoned = False  # by a second Ctrl-C: the thread may still use the ledger, which must not be closed
+        self.abandoned = False  # after a second Ctrl-C, the thread may use the ledger for longer than its caller
+        self._ending = threading.Lock()
+        self._alive = False
         self.batches = Batches(self)
         self._concurrency = concurrency
         self._per_minute = (requests_per_minute, tokens_per_minute)
         self._lanes: dict[tuple[str, str], Lane] = {}
         self._teachers: dict[int, Teacher] = {}
         self._flying: dict[str, asyncio.Task[Answer]] = {}
+        self._given_up: dict[str, RequestRefusedError | TransientError] = {}
         self._sending = 0
         self._reached = False  # something remote has answered `retry`
         self._failed_in_a_row = 0
@@ -117,15 +121,17 @@ class Engine:
         key = content_key(content)
         answer = self._known(teacher, request, key)
         if answer is not None:
-            self.reused += 1
+            self.reused += not self.batches.has_answered(key)
             return answer
+        if key in self._given_up:  # not asked twice in a run, which may come by here several times
+            raise self._given_up[key]
         if isinstance(teacher, BatchTeacher):
             self._teachers[id(teacher)] = teacher
             self.batches.defer(teacher, request, key, content)
             raise Deferred
         task = self._flying.get(key)
         if task is None:  # two rows may ask the same at the same time
-            task = asyncio.create_task(self._answer(teacher, request, key, content))
+            task = asyncio.create_task(self._finally_answer(teacher, request, key, content))
             self._flying[key] = task
             task.add_done_callback(lambda _: self._flying.pop(key, None))
         else:
@@ -139,8 +145,15 @@ class Engine:
         try:
             return read(teacher, request, key, raw)
         except TransientError as error:  # settled by a version that read it otherwise
-            self.ledger.fail(key, str(error), unknown=True)
+            self.ledger.fail(key, str(error), unknown=True, settled=True)
             return None
+
+    async def _finally_answer(self, teacher: Teacher, request: Request, key: str, content: str) -> Answer:
+        try:
+            return await self._answer(teacher, request, key, content)
+        except (RequestRefusedError, TransientError) as error:
+            self._given_up[key] = error
+            raise
 
     async def _answer(self, teacher: Teacher, request: Request, key: str, content: str) -> Answer:
         lane = self._use(teacher)
@@ -170,10 +183,12 @@ class Engine:
                 raise
             cost_usd, used_tokens, limits = 0.0, None, None
             error: TransientError | None = None
+            sent = True
             self._sending += 1
             try:
                 self.check_running()
                 if not self.ledger.claim(key, request, content, teacher.spec):
+                    sent = False
                     return None
                 await self.commit()
                 cost_usd = worst_usd  # until it is known better
@@ -193,6 +208,7 @@ class Engine:
                 self._sending -= 1
                 lane.done(
                     permit,
+                    sent=sent,
                     used_tokens=used_tokens,
                     limits=limits,
                     overloaded=error is not None and error.overloaded,
@@ -202,7 +218,7 @@ class Engine:
                 await self.commit()
             failures, overloads = failures + (not error.overloaded), overloads + error.overloaded
             self._give_up(error, failures, overloads)
-            await self.pause(delay_s(failures or overloads, error.retry_after_s))
+            await self.pause(delay_s(overloads if error.overloaded else failures, error.retry_after_s))
 
     async def _send(self, teacher: Teacher, request: Request, key: str) -> tuple[Answer, Any]:
         """Sends a request that is recorded as sent; its answer, recorded as settled, and what came about limits."""
@@ -272,17 +288,18 @@ class Engine:
         if lane is None:
             shared = f"{teacher.endpoint} {teacher.model}"
             lane = self._lanes[name] = Lane(
-                self._concurrency or teacher.concurrency,
+                max(1, self._concurrency or teacher.concurrency),
                 lambda: self.ledger.quota(shared),
                 lambda quota: self.ledger.save_quota(shared, quota),
                 *self._per_minute,
                 remote=teacher.endpoint.startswith("http"),
+                alone=not self.ledger.living(),
             )
         return lane
 
     def quota_used(self) -> float | None:
         """Share of the tightest known limit that is taken, 0 to 1."""
-        known = [used for lane in self._lanes.values() if (used := lane.quota_used()) is not None]
+        known = [used for lane in list(self._lanes.values()) if (used := lane.quota_used()) is not None]
         return max(known) if known else None
 
     # --- for `batches`, too -----------------------------------------------------------------------------------------
@@ -368,9 +385,19 @@ class Engine:
         self._ticking = None
         results: queue.SimpleQueue[list[R] | BaseException | None] = queue.SimpleQueue()
         iterator = iter(items)
-        thread = threading.Thread(
-            target=lambda: asyncio.run(self._run(work, iterator, results)), name="gpt4-instruct-engine", daemon=True
-        )
+        patient = True
+
+        def serve() -> None:
+            try:
+                asyncio.run(self._run(work, iterator, results))
+            finally:
+                with self._ending:
+                    self._alive = False
+                    if self.abandoned:
+                        self.ledger.close()
+
+        self._alive = True
+        thread = threading.Thread(target=serve, name="gpt4-instruct-engine", daemon=True)
         with self._interruptible():
             thread.start()
             try:
@@ -386,14 +413,14 @@ class Engine:
                         raise chunk
                     yield from chunk
             except KeyboardInterrupt:  # the second one: whoever presses it does not want to wait
-                self.abandoned = True
+                patient = False
                 raise
             except GeneratorExit:  # it came while the caller was busy with a result
-                self.abandoned = self._interrupted
+                patient = not self._interrupted
                 raise
             finally:
                 self._stopping.set()
-                if not self.abandoned:
+                if patient:
                     thread.join()
                     self._streaming = False
         if self._interrupted:
@@ -465,6 +492,14 @@ class Engine:
             finally:
                 results.put(None)
 
+    def close(self) -> None:
+        """Closes the ledger; one that an abandoned thread still uses is closed by that, at its end."""
+        with self._ending:
+            if self._alive:
+                self.abandoned = True
+                return
+        self.ledger.close()
+
     def run_batches(self, report: Callable[[int, int], None] = lambda done, total: None) -> None:
         """Gets the answers to all requests that were deferred, by as many batches as they take.
 
@@ -488,6 +523,19 @@ class Engine:
         """
         self._teachers[id(teacher)] = teacher
         return sum(self.stream(self.batches.cancel, [teacher]))
+
+    def forget_batches(self, teacher: BatchTeacher) -> int:
+        """Gives up the batches of a teacher's model without a word to the endpoint, which may not have them any more.
+
+        Returns:
+            how many there were. Their requests are unknown, and are asked again.
+        """
+        self.ledger.join()
+        found = self.ledger.adopt(teacher.endpoint, teacher.model)
+        for batch in found:
+            self.ledger.forget(batch)
+        self.ledger.commit()
+        return len(found)
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:

@@ -58,6 +58,7 @@ _STEPS = {
         "ALTER TABLE requests ADD COLUMN completion_tokens INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE requests ADD COLUMN run INTEGER",
         "ALTER TABLE requests ADD COLUMN batch TEXT",
+        "ALTER TABLE requests ADD COLUMN by_batch INTEGER NOT NULL DEFAULT 0",
         "UPDATE requests SET state = 'unknown' WHERE state = 'sent'",
         "UPDATE requests SET unknown_attempts = 1 WHERE state = 'unknown'",
         "UPDATE requests SET prompt_tokens = ifnull(json_extract(response, '$.usage.prompt_tokens'), 0), "
@@ -125,6 +126,8 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        # Beside the file, so that all who share the one share the other.
+        self._runs = path.resolve().with_name(f"{path.resolve().name}.runs")
         self.begun: Callable[[], None] | None = None  # told when a transaction begins, so that somebody commits it
         self._broken: LedgerError | None = None  # what went wrong: nothing is recorded any more
         self._run: int | None = None
@@ -187,26 +190,26 @@ class Ledger:
             return
         self.commit()
         try:
-            locks = home() / "locks"
-            locks.mkdir(parents=True, exist_ok=True)
-            path = locks / f"run-{uuid.uuid4().hex}.lock"
-            self._run_lock = FileLock(path, thread_local=False)  # closed by another thread than the one that opens it
+            self._runs.mkdir(exist_ok=True)
+            name = f"{uuid.uuid4().hex}.lock"
+            # Closed by another thread than the one that opens it.
+            self._run_lock = FileLock(self._runs / name, thread_local=False)
             self._run_lock.acquire()
             with self._transaction():
                 self._bury_the_dead()
-                values = (str(path), os.getpid(), time.time())
+                values = (name, os.getpid(), time.time())
                 self._run = self._db.execute("INSERT INTO runs (lock, pid, started) VALUES (?, ?, ?)", values).lastrowid
         except (sqlite3.Error, OSError) as error:
             raise self._failure(error) from error
 
     def _bury_the_dead(self) -> None:
         """Inside a transaction: what dead runs had sent may have been answered, and is nobody's any more."""
-        for run, path in self._db.execute("SELECT id, lock FROM runs").fetchall():
-            if run == self._run or _is_held(Path(path)):
+        for run, name in self._db.execute("SELECT id, lock FROM runs").fetchall():
+            if run == self._run or _is_held(self._runs / name):
                 continue
             self._forget(run)
             with suppress(OSError):
-                Path(path).unlink(missing_ok=True)
+                (self._runs / name).unlink(missing_ok=True)
 
     def _forget(self, run: int) -> None:
         self._db.execute(
@@ -222,7 +225,7 @@ class Ledger:
         """How many other runs use this ledger now."""
         with self._errors():
             runs = self._db.execute("SELECT id, lock FROM runs").fetchall()
-        return sum(run != self._run and _is_held(Path(path)) for run, path in runs)
+        return sum(run != self._run and _is_held(self._runs / name) for run, name in runs)
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
@@ -249,7 +252,7 @@ class Ledger:
                 "INSERT INTO requests (key, teacher, endpoint, model, state, attempts, request, updated, run) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET state = excluded.state, "
                 "attempts = attempts + excluded.attempts, teacher = excluded.teacher, error = NULL, "
-                "updated = excluded.updated, run = excluded.run WHERE (state IN ('failed', 'unknown') "
+                "updated = excluded.updated, run = excluded.run, by_batch = 0 WHERE (state IN ('failed', 'unknown') "
                 "OR (state IN ('intent', 'sent') AND run IS excluded.run)) AND batch IS NULL",
                 (
                     *(key, teacher, request.endpoint, request.model, state, not intent),
@@ -290,12 +293,19 @@ class Ledger:
             (response, time.time(), prompt_tokens, completion_tokens, key),
         )
 
-    def fail(self, key: str, error: str, *, unknown: bool) -> None:
-        """Records that a request has no response; `unknown` when it may have been billed all the same."""
+    def fail(self, key: str, error: str, *, unknown: bool, settled: bool = False) -> None:
+        """Records that a request has no response.
+
+        Args:
+            key: of the request.
+            error: why.
+            unknown: it may have been billed all the same.
+            settled: it has a response, but one that cannot be read. Without this, what is settled stays as it is.
+        """
         self._write(
             "UPDATE requests SET state = ?, unknown_attempts = unknown_attempts + ?, error = ?, updated = ?, "
-            "run = NULL, batch = NULL, response = NULL WHERE key = ?",
-            ("unknown" if unknown else "failed", unknown, error, time.time(), key),
+            "run = NULL, batch = NULL, by_batch = 0, response = NULL WHERE key = ? AND (state != 'settled' OR ?)",
+            ("unknown" if unknown else "failed", unknown, error, time.time(), key, settled),
         )
 
     def take(self, row: dict[str, Any]) -> bool:
@@ -309,18 +319,18 @@ class Ledger:
         return bool(
             self._write(
                 "INSERT INTO requests (key, teacher, endpoint, model, state, attempts, request, response, error, "
-                "updated, unknown_attempts, prompt_tokens, completion_tokens, batch) "
+                "updated, unknown_attempts, prompt_tokens, completion_tokens, by_batch) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
                 "state = excluded.state, attempts = attempts + excluded.attempts, response = excluded.response, "
                 "error = NULL, updated = excluded.updated, prompt_tokens = excluded.prompt_tokens, "
                 "unknown_attempts = unknown_attempts + excluded.unknown_attempts, "
-                "completion_tokens = excluded.completion_tokens, batch = excluded.batch "
+                "completion_tokens = excluded.completion_tokens, by_batch = excluded.by_batch "
                 "WHERE excluded.state = 'settled' AND state IN ('failed', 'unknown')",
                 (
                     *(row["key"], row["teacher"], row["endpoint"], row["model"], state, row.get("attempts") or 0),
                     *(row["request"], row.get("response"), row.get("error"), row.get("updated") or time.time(), unsure),
                     *(row.get("prompt_tokens") or 0, row.get("completion_tokens") or 0),
-                    "elsewhere" if row.get("by_batch") else None,
+                    bool(row.get("by_batch")) and state == "settled",
                 ),
             )
         )
@@ -344,7 +354,9 @@ class Ledger:
             (*(getattr(batch, name.strip()) for name in _BATCH.split(",")), self._run, time.time()),
         )
         with self._errors():
-            self._db.executemany("UPDATE requests SET batch = ? WHERE key = ?", ((batch.id, key) for key in keys))
+            self._db.executemany(
+                "UPDATE requests SET batch = ?, by_batch = 1 WHERE key = ?", ((batch.id, key) for key in keys)
+            )
         return batch
 
     def move(self, batch: Batch, state: str, *, file: str | None = None, remote: str | None = None) -> Batch:
@@ -356,7 +368,7 @@ class Ledger:
             )
         if state == "ended":  # what has no result by now was not answered
             self._write(
-                "UPDATE requests SET state = 'failed', run = NULL, batch = NULL "
+                "UPDATE requests SET state = 'failed', run = NULL, batch = NULL, by_batch = 0 "
                 "WHERE batch = ? AND state IN ('intent', 'sent')",
                 (batch.id,),
             )
@@ -370,9 +382,18 @@ class Ledger:
     def unpack(self, batch: Batch) -> None:
         """Ends a batch that was not accepted: its requests wait for another one."""
         self._write(
-            "UPDATE requests SET state = 'intent', run = ?, batch = NULL "
+            "UPDATE requests SET state = 'intent', run = ?, batch = NULL, by_batch = 0 "
             "WHERE batch = ? AND state IN ('intent', 'sent')",
             (self._run, batch.id),
+        )
+        self.move(batch, "ended")
+
+    def forget(self, batch: Batch) -> None:
+        """Ends a batch of which nothing can be learnt any more: its requests may have been answered, and billed."""
+        self._write(
+            "UPDATE requests SET state = 'unknown', unknown_attempts = unknown_attempts + 1, run = NULL, batch = NULL, "
+            "by_batch = 0 WHERE batch = ? AND state IN ('intent', 'sent')",
+            (batch.id,),
         )
         self.move(batch, "ended")
 
@@ -474,15 +495,16 @@ class Ledger:
                 self._run_lock.release()
                 with suppress(OSError):
                     Path(self._run_lock.lock_file).unlink(missing_ok=True)
+                    self._runs.rmdir()  # the last one does
             with suppress(sqlite3.Error):
                 self._db.close()
 
 
 def _is_held(path: Path) -> bool:
     """Whether a living process holds the lock at this path."""
-    if not path.exists():
-        return False
     try:
+        if not path.exists():
+            return False
         with FileLock(path, blocking=False, thread_local=False):
             return False
     except (Timeout, OSError):  # not ours to open: somebody else's, so leave it be

@@ -100,7 +100,8 @@ class _Quota:
     def from_plain(cls, plain: dict[str, Any], now: float) -> _Quota:
         found = {name: Bucket(**plain[name]) for name in _BUCKETS if name in plain}
         fresh = {name: bucket for name, bucket in found.items() if now - bucket.stamp < _FORGOTTEN_S}
-        return cls(blocked_until=plain.get("blocked_until", 0.0), **fresh)
+        blocked = min(plain.get("blocked_until", 0.0), now + LONGEST_DELAY_S)  # the clock may have been set back
+        return cls(blocked_until=blocked, **fresh)
 
 
 @dataclass
@@ -154,6 +155,7 @@ class Lane:
         save: writes it.
         requests_per_minute: the user's own limit, none to learn it.
         tokens_per_minute: likewise.
+        alone: no other run uses the store now: limits that a user once named are those of a run that is over.
         remote: it may have limits of its own, so that the first answer is waited for before all set out.
     """
 
@@ -163,6 +165,7 @@ class Lane:
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
     remote: bool = True
+    alone: bool = True
     slots: asyncio.Semaphore = field(init=False)  # for requests that are being asked, between attempts, too
     in_flight: int = 0
     held_tokens: int = 0
@@ -183,9 +186,16 @@ class Lane:
         self.slots = asyncio.Semaphore(self.most)
         self._window = float(min(self.most, _FIRST_IN_FLIGHT))
         self._shared = bool(self.requests_per_minute or self.tokens_per_minute)
-        if not self._shared and (plain := self.load()):  # what an earlier run learnt, or another one is learning
+        if plain := self.load():  # what an earlier run learnt, or another one is learning
             quota = _Quota.from_plain(plain, time.time())
-            self._shared = bool(quota.requests or quota.tokens or quota.blocked_until > time.time())
+            if self.alone:
+                quota.pace = None
+                for name in ("requests", "tokens"):
+                    bucket: Bucket | None = getattr(quota, name)
+                    if bucket is not None and bucket.own:
+                        setattr(quota, name, None)
+                self.save(quota.to_plain())
+            self._shared = self._shared or bool(quota.requests or quota.tokens or quota.blocked_until > time.time())
         if self._shared or not self.remote:
             self._answered = True
             self._window = float(self.most)
@@ -228,6 +238,7 @@ class Lane:
         self,
         permit: Permit,
         *,
+        sent: bool = True,
         used_tokens: int | None = None,
         limits: RateLimits | None = None,
         overloaded: bool = False,
@@ -237,6 +248,7 @@ class Lane:
 
         Args:
             permit: what `admit` gave.
+            sent: the request was sent; else nothing is learnt from it.
             used_tokens: prompt and completion tokens; none where there was no answer, and all flow back.
             limits: what the response's headers say.
             overloaded: the endpoint answered that it is too much.
@@ -248,6 +260,12 @@ class Lane:
         if used_tokens:
             self._count(used_tokens)
             self._mean = used_tokens if self._mean is None else self._mean + (used_tokens - self._mean) * _MEAN_WEIGHT
+        if not sent:
+            if self._shared:
+                self._settle(permit, None, None, None)
+            if self._waiting:
+                self._schedule(0.0)
+            return
         self._overloads += (overloaded - self._overloads) * _MEAN_WEIGHT
         if overloaded:
             # Where limits are known, one refusal now and then is chance; what was sent before the last decrease says

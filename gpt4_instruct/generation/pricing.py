@@ -127,9 +127,11 @@ def _read(path: Path) -> Prices:
         raise UsageError(f"the price file {path} cannot be read: {error.strerror or error}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UsageError(f"{path} is not a price file: it needs {example}") from None
-    wrong = [name for name, price in models.items() if not (0 <= price.input < 1e6 and 0 <= price.output < 1e6)]
-    if wrong:
-        raise UsageError(f"{path}: the price of {wrong[0]!r} is not a number of dollars per million tokens")
+    for name, price in models.items():
+        if not (0 <= price.input < 1e6 and 0 <= price.output < 1e6):
+            raise UsageError(f"{path}: the price of {name!r} is not a number of dollars per million tokens")
+        if not 0 <= price.batch_share <= 1:
+            raise UsageError(f"{path}: the batch_share of {name!r} is not a share of the price, from 0 to 1")
     return Prices(models, str(found.get("checked", "")))
 
 
@@ -268,7 +270,7 @@ class Spending:
     def exhausted(self, worst_usd: float) -> BudgetError:
         """The error of a request that cannot be afforded."""
         return BudgetError(
-            f"${self.spent_usd:.4f} of the budget of ${self.most_usd:.2f} is spent, and the next request may cost "
+            f"${self.spent_usd:.4f} of the budget of ${self.most_usd:.6g} is spent, and the next request may cost "
             f"up to ${worst_usd:.4f}; every answer is in the ledger: a new --budget-usd goes on from there"
         )
 

@@ -229,7 +229,8 @@ class Split(datasets.ArrowBasedBuilder, ABC):  # type: ignore[misc]
                         rejects.write(asdict(outcome))
                     else:
                         rows += 1
-                        for answer in (*outcome.answers, *outcome.scores):
+                        answers = (*outcome.answers, *outcome.scores, *filter(None, [outcome.translation]))
+                        for answer in answers:
                             tokens["prompt"] += answer.prompt_tokens
                             tokens["completion"] += answer.completion_tokens
                         yield self.to_columns(outcome)
@@ -238,8 +239,7 @@ class Split(datasets.ArrowBasedBuilder, ABC):  # type: ignore[misc]
             ready = rows + reasons.total()
             raise BudgetError(f"{error}; --limit {ready} builds what is answered" if ready else str(error)) from None
         finally:
-            if not engine.abandoned:
-                ledger.close()
+            engine.close()
         if unanswered:
             raise IncompleteError(
                 f"{len(unanswered)} of {rows + reasons.total() + len(unanswered)} rows have no answer (last: "
@@ -286,8 +286,7 @@ class Split(datasets.ArrowBasedBuilder, ABC):  # type: ignore[misc]
         teachers = [
             {"stage": stage.name, "spec": teacher.spec, "endpoint": teacher.endpoint, "model": teacher.model}
             for stage in self.stages
-            for teacher in vars(stage).values()
-            if isinstance(teacher, Teacher)
+            for teacher in stage.teachers
         ]
         return {
             "source": self.source.name,

@@ -12,6 +12,7 @@ from gpt4_instruct.errors import UsageError
 __all__ = ["DEFAULT_TEACHER", "TRUNCATION", "SplitConfig"]
 
 DEFAULT_TEACHER = "local:smollm2"
+_MOST = 1e15
 TRUNCATION = ("reject", "keep", "extend")
 
 
@@ -81,10 +82,18 @@ class SplitConfig(datasets.BuilderConfig):  # type: ignore[misc]
         for name in ("translator", "answers_from", "scorer"):
             if getattr(self, name) and name not in options:
                 raise UsageError(f"the {self.name} split has no use for {name} (--{name.replace('_', '-')})")
+        for name in ("limit", "accept", "max_tokens", "concurrency", "seed"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+                raise UsageError(f"{name} is {value!r}, but must be a whole number")
+        for name in ("temperature", "top_p", "requests_per_minute", "tokens_per_minute", "budget_usd"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int | float) or isinstance(value, bool)):
+                raise UsageError(f"{name} is {value!r}, but must be a number")
         for name in ("limit", "accept", "max_tokens", "concurrency", "requests_per_minute", "tokens_per_minute"):
             value = getattr(self, name)
-            if value is not None and not value >= 1:
-                raise UsageError(f"{name} is {value}, but must be at least 1")
+            if value is not None and not 1 <= value < _MOST:
+                raise UsageError(f"{name} is {value}, but must be at least 1 and under {_MOST:.0e}")
         if self.budget_usd is not None and not 0 < self.budget_usd < float("inf"):
             raise UsageError(f"budget_usd is {self.budget_usd}, but must be a number of dollars over 0")
         if self.on_truncation not in TRUNCATION:

@@ -14,12 +14,14 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gpt4_instruct.errors import TransientError
 from gpt4_instruct.generation.ledger import Ledger
 from gpt4_instruct.generation.pricing import Prices, answer_tokens, load_prices, most_tokens, prompt_tokens
 from gpt4_instruct.progress import progress
 from gpt4_instruct.records import Answer, Reject, Request, Row
 from gpt4_instruct.splits.base import Split
 from gpt4_instruct.splits.build import find_split
+from gpt4_instruct.splits.run import EXTENSION
 from gpt4_instruct.teachers.base import BatchTeacher, Teacher, read
 
 if TYPE_CHECKING:
@@ -132,6 +134,7 @@ class _Measured:
     squares: float = 0.0
     counted: float = 0.0
     said: float = 0.0
+    cut: int = 0
 
     def add(self, request: Request, prompt: int, answer: int) -> None:
         self.count += 1
@@ -139,6 +142,7 @@ class _Measured:
         self.squares += answer * answer
         self.counted += prompt_tokens(request)
         self.said += prompt
+        self.cut += answer >= answer_tokens(request)
 
     @property
     def mean(self) -> float:
@@ -157,6 +161,7 @@ class _Counter:
 
     found: StageEstimate
     batch: bool
+    extend: bool
     measured: dict[tuple[Any, ...], _Measured]
     asked: dict[tuple[Any, ...], int] = field(default_factory=dict)
     prompts: dict[tuple[Any, ...], list[float]] = field(default_factory=dict)
@@ -184,6 +189,10 @@ class _Counter:
                 low, high = measured.sum_of(number)
                 answers = (low, min(high, answers[1]))
                 self.found.measured += measured.count
+            if self.extend and not request.choices:  # what is cut off is asked for again, in full
+                again = measured.cut / measured.count if measured else 1.0
+                prompts = (prompts[0], prompts[1] * (1 + again))
+                answers = (answers[0], answers[1] + again * number * EXTENSION * answer_tokens(request))
             price = prices.find(request.endpoint, request.model)
             self.found.prompt_tokens = _plus(self.found.prompt_tokens, prompts)
             self.found.answer_tokens = _plus(self.found.answer_tokens, answers)
@@ -264,7 +273,8 @@ def _walk(
             counter = counters.get(name)
             if counter is None:
                 found = StageEstimate(stage.name, teacher.spec)
-                counter = counters[name] = _Counter(found, isinstance(teacher, BatchTeacher), measured)
+                extend = builder.settings.on_truncation == "extend"
+                counter = counters[name] = _Counter(found, isinstance(teacher, BatchTeacher), extend, measured)
             key = request.key
             answer = _known(ledger, teacher, request, key)
             if key not in seen:
@@ -288,18 +298,16 @@ def _walk(
 
 def _known(ledger: Ledger | None, teacher: Teacher, request: Request, key: str) -> Answer | None:
     raw = ledger.settled(key) if ledger is not None else None
-    return None if raw is None else read(teacher, request, key, raw)
+    try:
+        return None if raw is None else read(teacher, request, key, raw)
+    except TransientError:  # it would be asked again
+        return None
 
 
 def _measure(builder: Split, ledger: Ledger | None) -> dict[tuple[Any, ...], _Measured]:
     """The latest answers of each teacher's model, by kind."""
     found: dict[tuple[Any, ...], _Measured] = {}
-    teachers = {
-        (value.endpoint, value.model)
-        for stage in builder.stages
-        for value in vars(stage).values()
-        if isinstance(value, Teacher)
-    }
+    teachers = {(teacher.endpoint, teacher.model) for stage in builder.stages for teacher in stage.teachers}
     for endpoint, model in sorted(teachers) if ledger else ():
         query = (
             "SELECT request, prompt_tokens, completion_tokens FROM requests WHERE state = 'settled' "

@@ -102,23 +102,23 @@ class Run:
             name: for the progress bars.
             done: called when a row is done, which may be long before its turn to come out.
         """
-        if any(isinstance(value, BatchTeacher) for stage in self.stages for value in vars(stage).values()):
+        if any(isinstance(teacher, BatchTeacher) for stage in self.stages for teacher in stage.teachers):
             self._collect(name)
-            self.engine.reused = -self.engine.asked  # what this run has asked is in the ledger now: that is no reuse
+            self.engine.reused = 0
         self.extended = 0
         accepted = 0
         for outcome in self._pass(done):
-            if outcome is not None:
-                yield outcome
-                accepted += isinstance(outcome, Row)
-                if accepted == self.accept:
-                    return
+            # All answers are here by now. If one is not, its row is not lost: it has no answer.
+            yield outcome or TransientError("an answer by the batch was not collected")
+            accepted += isinstance(outcome, Row)
+            if accepted == self.accept:
+                return
 
     def _collect(self, name: str) -> None:
         """Gets every answer that is given by the batch into the ledger."""
         while True:
             with progress(self.total, f"{name}: collecting", "row") as bar:
-                deferred = sum(outcome is None for outcome in self._pass(lambda outcome: bar.update(), deferring=True))
+                deferred = sum(outcome is None for outcome in self._pass(lambda outcome: bar.update()))
             if not deferred:
                 return
             with progress(lambda: None, f"{name}: batches", "request") as bar:
@@ -129,8 +129,8 @@ class Run:
 
                 self.engine.run_batches(report)
 
-    def _pass(self, done: Callable[[Outcome], None], *, deferring: bool = False) -> Iterator[Outcome | None]:
-        """One way through all rows; none stands for a row that waits for a batch, or is not wanted any more."""
+    def _pass(self, done: Callable[[Outcome], None]) -> Iterator[Outcome | None]:
+        """One way through all rows that are wanted; none stands for a row that waits for a batch."""
         gate = _Gate(self.accept)
 
         async def work(row: Row | Reject) -> tuple[Outcome | None, bool]:

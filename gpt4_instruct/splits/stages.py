@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gpt4_instruct.quality.base import Sample, first_failure
@@ -24,6 +24,16 @@ class Stage(ABC):
     """
 
     name: str
+
+    @property
+    def teachers(self) -> list[Teacher]:
+        """Whom it may ask: by default, every teacher among its attributes, alone or in a list or dict of them."""
+        found: list[Teacher] = []
+        for value in vars(self).values():
+            several = value.values() if isinstance(value, Mapping) else value
+            values = several if isinstance(several, Iterable) and not isinstance(several, str) else [several]
+            found += [each for each in values if isinstance(each, Teacher)]
+        return found
 
     @abstractmethod
     def requests(self, row: Row) -> list[tuple[Teacher, Request]]:

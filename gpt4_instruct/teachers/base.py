@@ -23,6 +23,8 @@ from gpt4_instruct.prompts import read_choice
 from gpt4_instruct.records import Answer, RateLimits, Request, well_formed
 from gpt4_instruct.registry import find
 
+_MOST_TOKENS = 1e12
+
 __all__ = [
     "BatchStatus",
     "BatchTeacher",
@@ -212,7 +214,8 @@ def read(teacher: Teacher, request: Request, key: str, raw: str) -> Answer:
         body = json.loads(raw)
         choice = body["choices"][0]
         message = choice["message"]
-        usage = body.get("usage") or {}
+        usage = body.get("usage")
+        usage = usage if isinstance(usage, dict) else {}
         refused = message.get("refusal")
         text = message.get("content") or refused or ""
         if not isinstance(text, str):  # a list of content parts
@@ -223,10 +226,15 @@ def read(teacher: Teacher, request: Request, key: str, raw: str) -> Answer:
             finish_reason="content_filter" if refused else str(choice.get("finish_reason") or ""),
             teacher=teacher.spec,
             model=str(body.get("model") or request.model),
-            prompt_tokens=int(usage.get("prompt_tokens") or 0),
-            completion_tokens=int(usage.get("completion_tokens") or 0),
+            prompt_tokens=_count(usage.get("prompt_tokens")),
+            completion_tokens=_count(usage.get("completion_tokens")),
             request=key,
         )
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         start = " ".join(raw[:80].split())
         raise TransientError(f"the response is not a chat completion ({start!r})", billable=True) from error
+
+
+def _count(value: object) -> int:
+    """A number of tokens, or 0 for what is none: an answer that was paid for is not lost over how it was counted."""
+    return int(value) if isinstance(value, int | float) and 0 <= value < _MOST_TOKENS else 0

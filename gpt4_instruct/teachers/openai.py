@@ -7,11 +7,12 @@ reply is read tolerantly. The API key never leaves this file: it is cut out of e
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from gpt4_instruct.errors import (
     RequestRefusedError,
@@ -71,6 +72,7 @@ _UNREACHABLE = frozenset(
     }
 )
 _ROW_STATUSES = frozenset({400, 413, 414, 422})
+_GATEWAY_STATUSES = frozenset({408, 502, 504, 520, 521, 522, 523, 524})
 _MOMENT_STATUSES = frozenset({408, 409, 425, 429})
 
 
@@ -106,7 +108,10 @@ class OpenAITeacher(Teacher):
         self.spec = f"openai:{model}"
         self.model = model
         self.endpoint = _without_credentials(self._base_url)
-        self._secrets = [secret for secret in (key, *_secrets_around()) if len(secret) >= _SECRET_CHARACTERS]
+        in_address = [value for _, value in parse_qsl(urlsplit(self._base_url).query)]
+        secrets = {key, *in_address, *_secrets_around()}
+        # The longest first: one may be a part of another.
+        self._secrets = sorted((each for each in secrets if len(each) >= _SECRET_CHARACTERS), key=len, reverse=True)
         # What this model does not take, once it is known: "response_format", "temperature", ...
         self._unsupported: set[str] = set()
         if self._base_url == _OPENAI and _NEW_LIMIT_MODELS.match(model):
@@ -154,7 +159,7 @@ class OpenAITeacher(Teacher):
         try:
             # Not `client.chat.completions.create`, which takes as long again to look through the types of what is sent.
             response = await client.post("/chat/completions", body=body, cast_to=httpx2.Response)
-            return Response(self._redact(response.text), _limits(response.headers))
+            return Response(self.redact_json(response.text), _limits(response.headers))
         except openai.OpenAIError as error:
             raise sort_error(error, self.endpoint, self._scrub) from None
         except (TypeError, ValueError) as error:  # the client cannot even write the request
@@ -185,6 +190,17 @@ class OpenAITeacher(Teacher):
             if secret in text:
                 text = text.replace(secret, _REDACTED)
         return text
+
+    def redact_json(self, text: str) -> str:
+        """A response without secrets, also where it writes them with escapes, as JSON may write any character."""
+        if "\\" in text:
+            try:
+                plain = json.loads(text)
+            except ValueError:
+                return self._redact(text)
+            if any(secret in each for each in _strings(plain) for secret in self._secrets):
+                text = json.dumps(plain, ensure_ascii=False)
+        return self._redact(text)
 
     def _scrub(self, text: str) -> str:
         """For errors, which nobody needs whole: what looks like a key goes, too."""
@@ -271,6 +287,8 @@ def sort_status(
         return TransientError(
             f"{endpoint} answered {status}: {message}",
             retry_after_s=_retry_after_s(headers),
+            # A gateway in between that did not wait for the answer, which may have been given all the same.
+            billable=status in _GATEWAY_STATUSES or (status >= 500 and not body),
             overloaded=status == 429,
             limits=_limits(headers),
         )
@@ -305,9 +323,22 @@ def _retry_after_s(headers: Any) -> float | None:
     return None
 
 
+def _strings(value: Any) -> Iterator[str]:
+    """Every string in a JSON value, names of fields among them."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, each in value.items():
+            yield name
+            yield from _strings(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _strings(each)
+
+
 def _secrets_around() -> list[str]:
     """Whatever the environment holds under a name such as HF_TOKEN: no answer and no error may carry it on."""
-    return sorted({value.strip() for name, value in os.environ.items() if _SECRET_NAME.search(name)}, key=len)[::-1]
+    return [value.strip() for name, value in os.environ.items() if _SECRET_NAME.search(name)]
 
 
 def _refused_field(said: str, body: dict[str, Any], request: Request) -> str | None:

@@ -82,7 +82,7 @@ class OpenAIBatchTeacher(OpenAITeacher, BatchTeacher):
 
     async def poll(self, batch: str) -> BatchStatus:
         """How far the batch is, and where its results are."""
-        with self._sorted():
+        with self._sorted(known=True):
             found = await self._connect().batches.retrieve(batch)
         counts = found.request_counts
         done = counts.completed + counts.failed if counts else 0
@@ -101,7 +101,7 @@ class OpenAIBatchTeacher(OpenAITeacher, BatchTeacher):
         """Every line of the output file and of the error file, as they come; lines that cannot be read are left out."""
         for file in status.files:
             async for line in self._download(file):
-                found = self._read(self._redact(line))
+                found = self._read(self.redact_json(line))
                 if found is not None:
                     yield found
 
@@ -109,7 +109,7 @@ class OpenAIBatchTeacher(OpenAITeacher, BatchTeacher):
         """The lines of a file. Not the client's own: they break at any separator of Unicode, inside an answer, too."""
         rest = b""
         try:
-            with self._sorted():
+            with self._sorted(known=True):
                 async with self._connect().files.with_streaming_response.content(file) as response:
                     async for block in response.iter_bytes():
                         *lines, rest = (rest + block).split(b"\n")
@@ -141,16 +141,28 @@ class OpenAIBatchTeacher(OpenAITeacher, BatchTeacher):
         """Cancels the batch; that one has ended meanwhile is no error."""
         import openai
 
-        with self._sorted(), suppress(openai.BadRequestError, openai.ConflictError):
+        with self._sorted(known=True), suppress(openai.BadRequestError, openai.ConflictError):
             await self._connect().batches.cancel(batch)
 
     @contextmanager
-    def _sorted(self) -> Iterator[None]:
-        """Turns the openai client's exceptions into ours. A refusal is nobody's row here, but stops the run."""
+    def _sorted(self, *, known: bool = False) -> Iterator[None]:
+        """Turns the openai client's exceptions into ours. A refusal is nobody's row here, but stops the run.
+
+        Args:
+            known: it is about something that the endpoint once had.
+        """
         import openai
 
         try:
             yield
+        except openai.NotFoundError as error:
+            if not known:
+                raise sort_error(error, self.endpoint, self._scrub) from None
+            said = self._scrub(str(error.message))
+            raise RunStoppedError(
+                f"{self.endpoint} does not know the batch or its file ({said}): is this the key that it was made with? "
+                f"'gpt4-instruct ledger cancel {self.spec} --forget' gives it up"
+            ) from None
         except openai.OpenAIError as error:
             found = sort_error(error, self.endpoint, self._scrub)
             if isinstance(found, RequestRefusedError):
