@@ -120,12 +120,12 @@ def test_only_what_is_missing_is_asked_again(serve, tasks, tmp_path, fault):
     assert set(server.billed.values()) == {1}
 
 
-def test_where_too_much_is_waiting_smaller_batches_are_sent_one_at_a_time(serve, tasks, tmp_path, monkeypatch):
-    monkeypatch.setattr(batches, "_FEWEST", 4)
+def test_where_too_much_is_waiting_smaller_batches_are_sent_one_at_a_time(serve, tasks, tmp_path):
     server = serve(batch_faults=1.0, only={"batch token limit"}, most_faults=4)
     assert build("english", tasks, teacher="openai-batch:m", out=tmp_path / "out").rows == N
-    assert [batch["request_counts"]["total"] for batch in server.batches if batch["status"] == "completed"] == [4] * 5
-    assert [file["bytes"] for file in server.files if file["purpose"] == "batch"][4] < 4 * 700  # after 20, 10, 5 and 4
+    sizes = [batch["request_counts"]["total"] for batch in server.batches if batch["status"] == "completed"]
+    assert (sizes[0], sum(sizes)) == (1, N)  # after 20, 10, 5 and 2 were too many
+    assert max(sizes) > 1 and len(sizes) < 12
     assert set(server.billed.values()) == {1}
 
 
@@ -247,3 +247,88 @@ def test_who_has_no_batches_cannot_cancel_them(endpoint):
 
     outcome = CliRunner().invoke(app, ["ledger", "cancel", "openai:m"])
     assert isinstance(outcome.exception, UsageError) and "openai-batch:MODEL" in str(outcome.exception)
+
+
+# --- what a batch must not do to others -----------------------------------------------------------------------------
+
+
+def test_passes_agree_on_what_an_online_teacher_did_not_answer(endpoint, serve, tmp_path, monkeypatch):
+    """An answer that comes only in the last pass would leave its row waiting for a batch that nobody sends."""
+    from gpt4_instruct import IncompleteError
+    from tests.endpoint import error_reply
+
+    def script(request, count):
+        content = request["messages"][0]["content"]
+        if "number 3." in content and count < 6:
+            return error_reply(500, None)
+        return error_reply(400, None) if "number 5." in content else "Fine."
+
+    endpoint.script = script
+    source = tmp_path / "tasks.json"
+    source.write_text(json.dumps([{"instruction": f"Do thing number {n}.", "input": ""} for n in range(8)]))
+    online = connect("openai:m")
+    serve()
+    options = {"answers_from": [online, online], "scorer": "openai-batch:s", "out": tmp_path / "out"}
+    with pytest.raises(IncompleteError, match="1 of 8 rows"):
+        build("comparison", source, **options)
+    assert sum("number 5." in str(request) for request in endpoint.asked) == 1
+    result = build("comparison", source, **options)
+    assert result.rows + sum(result.rejected.values()) == 8
+    assert result.rejected == {"unreadable_score": 7, "request_refused": 1}
+
+
+def test_counts_are_those_of_the_rows_that_were_asked_for(serve, tasks, tmp_path, abandon):
+    server = serve(batch_s=0.3)
+    abandon(server)
+    result = build("english", tasks, teacher="openai-batch:m", out=tmp_path / "out", limit=5)
+    assert (result.rows, result.asked, result.reused) == (5, 5, 0)
+    result = build("english", tasks, teacher="openai-batch:m", out=tmp_path / "all")
+    assert (result.rows, result.asked, result.reused) == (N, 0, N)
+    assert set(server.billed.values()) == {1}
+
+
+def test_a_line_that_stops_the_run_leaves_nothing_behind(serve, tasks, tmp_path, monkeypatch, ledger):
+    """No quota left in the middle of a batch: what was answered is kept, and the next run asks the rest."""
+    server = serve()
+    real = openai_batch.OpenAIBatchTeacher._read
+
+    def read(self, line):
+        key, result = real(self, line)
+        return (key, RunStoppedError("no quota left")) if "number 3." in ledger.content(key) else (key, result)
+
+    monkeypatch.setattr(openai_batch.OpenAIBatchTeacher, "_read", read)
+    with pytest.raises(RunStoppedError, match="no quota left"):
+        build("english", tasks, teacher="openai-batch:m", out=tmp_path / "out")
+    assert ledger.counts() == {"failed": 1, "settled": N - 1}
+    monkeypatch.setattr(openai_batch.OpenAIBatchTeacher, "_read", real)
+    assert build("english", tasks, teacher="openai:m", out=tmp_path / "out").asked == 1
+    assert server.billed.total() == N + 1
+
+
+def test_a_batch_that_the_endpoint_has_no_more_can_be_given_up(serve, tasks, tmp_path, abandon, ledger):
+    server = serve(batch_s=0.2)
+    abandon(server)
+    server.objects.clear()
+    for teacher in ("openai-batch:m", "openai:m"):
+        with pytest.raises(RunStoppedError, match="ledger cancel openai-batch:m --forget"):
+            build("english", tasks, teacher=teacher, out=tmp_path / "out")
+    engine = Engine(ledger)
+    assert engine.forget_batches(connect("openai-batch:m")) == 1
+    assert ledger.counts() == {"unknown": N}
+    (account,) = accounts(ledger, load_prices())
+    assert account.unknown_attempts == N
+    assert build("english", tasks, teacher="openai:m", out=tmp_path / "out").rows == N
+
+
+def test_an_open_batch_of_a_ledger_that_is_imported_holds_nobody_up(serve, tasks, tmp_path, abandon, ledger):
+    from gpt4_instruct.generation.accounting import merge
+
+    server = serve(batch_s=60)
+    abandon(server)
+    other = Ledger(tmp_path / "other.sqlite3")
+    assert merge(other, ledger.path).added == N
+    assert other.counts() == {"unknown": N}
+    other.close()
+    assert (
+        build("english", tasks, teacher="openai:m", out=tmp_path / "out", ledger=tmp_path / "other.sqlite3").rows == N
+    )

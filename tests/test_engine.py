@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import threading
 import time
@@ -15,6 +16,7 @@ from gpt4_instruct.errors import (
     TransientError,
 )
 from gpt4_instruct.generation import delays
+from gpt4_instruct.generation import engine as engine_module
 from gpt4_instruct.generation.engine import Engine
 from gpt4_instruct.generation.ledger import Ledger
 from gpt4_instruct.records import Message, Request
@@ -251,3 +253,38 @@ def test_it_works_where_an_event_loop_runs_already(endpoint, tmp_path):
         return run(ledger_at(tmp_path), connect("openai:m"), ["a", "b"])[0]
 
     assert asyncio.run(cell()) == ["echo a", "echo b"]
+
+
+def test_refusals_for_overload_are_waited_out_whatever_came_before(endpoint, tmp_path, monkeypatch):
+    """A fault before them does not use up the patience: 20 times is minutes, not the seconds of the first delays."""
+    waits = []
+    real = engine_module.delay_s
+    monkeypatch.setattr(engine_module, "delay_s", lambda attempt, after: waits.append(attempt) or real(1, after))
+    endpoint.script = lambda request, count: (
+        error_reply(500, None) if count == 0 else error_reply(429, None) if count < 9 else "x"
+    )
+    texts, _ = run(ledger_at(tmp_path), connect("openai:m"), ["p"])
+    assert texts == ["x"]
+    assert waits == [1, 1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_a_thread_that_is_left_behind_closes_the_ledger_itself(endpoint, tmp_path):
+    """After a second Ctrl-C: what it holds must not seem to be alive for as long as the interpreter is."""
+    endpoint.script = lambda request, count: Reply("x", delay_s=3.0)
+    engine = Engine(ledger_at(tmp_path))
+    teacher = connect("openai:m")
+
+    async def work(prompt):
+        return (await engine.ask(teacher, Request(teacher.endpoint, teacher.model, (Message("user", prompt),)))).text
+
+    for delay_s in (0.3, 1.2):
+        threading.Timer(delay_s, _thread.interrupt_main).start()
+    with pytest.raises(KeyboardInterrupt):
+        list(engine.stream(work, ["p"]))
+    engine.close()
+    assert engine.abandoned
+    other = ledger_at(tmp_path)
+    assert other.living() == 1
+    time.sleep(3.0)
+    assert other.living() == 0
+    assert other.counts() == {"settled": 1}

@@ -204,8 +204,7 @@ def test_a_run_whose_process_is_killed_is_dead_at_once(tmp_path, monkeypatch):
     assert ledger.is_free(request().key)
     assert list(ledger.query("SELECT state, unknown_attempts FROM requests")) == [("unknown", 1)]
     ledger.close()
-    assert (tmp_path / "home" / "locks").is_dir()
-    assert not list((tmp_path / "home" / "locks").glob("run-*")), "the dead run's lock is swept up"
+    assert not (tmp_path / "l.sqlite3.runs").exists(), "the dead run's lock is swept up"
 
 
 def test_after_a_write_that_failed_nothing_is_recorded_any_more(tmp_path):
@@ -225,3 +224,12 @@ def test_after_a_write_that_failed_nothing_is_recorded_any_more(tmp_path):
             act()
     ledger.close()
     assert Ledger(tmp_path / "l.sqlite3").counts() == {}
+
+
+def test_a_late_word_of_a_run_that_was_taken_for_dead_takes_no_answer_away(tmp_path):
+    ledger = Ledger(tmp_path / "l.sqlite3")
+    settle(ledger, "Hi", "raw")
+    ledger.fail(request().key, "timeout", unknown=True)
+    ledger.settle(request().key, "another")
+    assert ledger.settled(request().key) == "raw"
+    ledger.close()

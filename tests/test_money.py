@@ -256,3 +256,43 @@ def test_a_ledger_that_was_tampered_with_is_found_out(kept):
     wrong = verify(kept)
     assert len(wrong) == 2
     assert "not the hash" in wrong[0] and "not a chat completion" in wrong[1]
+
+
+def test_what_a_killed_run_had_sent_is_taken_over_from_where_it_is_answered(kept, tmp_path):
+    other = Ledger(tmp_path / "other.sqlite3")
+    other.join()
+    for (content,) in kept.query("SELECT request FROM requests"):
+        asked = Request.from_json(content)
+        assert other.claim(asked.key, asked, content, "openai:m")
+    other.commit()
+    other._run_lock.release()  # as the system does when the process ends
+    other._run = None
+    assert merge(other, kept.path).added == 5
+    assert other.counts() == {"settled": 5, "unknown": 1}
+    other.close()
+
+
+def test_a_lost_attempt_is_at_risk_at_its_full_price_whoever_answers_then(kept, prices):
+    known = load_prices(prices)
+    before = sum(account.risk_usd for account in accounts(kept, known))
+    kept._db.execute("UPDATE requests SET by_batch = 1")
+    assert sum(account.risk_usd for account in accounts(kept, known)) == before > 0
+
+
+def test_the_upper_end_holds_where_cut_answers_are_asked_for_again(endpoint, tasks, prices, tmp_path):
+    endpoint.script = lambda request, count: Reply(
+        "word " * 100, finish_reason="length" if request["max_tokens"] == 64 else "stop"
+    )
+    options = {"teacher": "openai:m", "prices": prices, "max_tokens": 64, "on_truncation": "extend"}
+    before = estimate("english", source=tasks, **options).usd
+    result = build("english", tasks, out=tmp_path / "out", **options)
+    assert result.extended == 40
+    assert before[0] < result.cost_usd <= before[1]
+
+
+@pytest.mark.parametrize("share", ["NaN", -1, 1.5])
+def test_a_share_of_the_price_that_is_none_is_refused(share, tmp_path):
+    path = tmp_path / "prices.json"
+    path.write_text(f'{{"batch_share": {share}, "models": {{"m": {{"input": 1, "output": 1}}}}}}')
+    with pytest.raises(UsageError, match="batch_share"):
+        load_prices(path)

@@ -363,3 +363,31 @@ def test_secrets_of_the_environment_and_what_looks_like_one_are_cut_out(endpoint
     assert not any(part in str(caught.value) for part in ("planted", "horse", "sk-other", "abc.def"))
     endpoint.script = lambda request, count: f"An answer with {said}"
     assert "planted" not in ask(connect("openai:gpt-4")).text and "horse" not in ask(connect("openai:gpt-4")).text
+
+
+@pytest.mark.parametrize(("status", "body", "billable"), [
+    (504, "<html>Gateway timeout</html>", True), (502, "<html></html>", True), (524, "x", True), (500, "<html>", True),
+    (500, None, False), (503, None, False), (429, None, False),
+])  # fmt: skip
+def test_a_gateway_that_did_not_wait_may_have_cost_an_answer(endpoint, status, body, billable):
+    endpoint.script = lambda request, count: Reply(status=status, body=body) if body else error_reply(status, None)
+    with pytest.raises(TransientError) as caught:
+        ask(connect("openai:m"))
+    assert caught.value.billable is billable
+
+
+def test_a_key_that_is_written_with_escapes_is_cut_out_too(endpoint):
+    key = "AAAA/BBBB+CCCC/0123456789"
+    endpoint.key = key
+    text = json.dumps({"choices": [{"message": {"content": f"Your key is {key}."}, "finish_reason": "stop"}]})
+    endpoint.script = lambda request, count: Reply(body=text.replace("/", "\\/"))
+    assert ask(OpenAITeacher("m", api_key=key)).text == "Your key is [redacted]."
+
+
+@pytest.mark.parametrize("usage", ["x", [1], {"prompt_tokens": 1e400}, {"prompt_tokens": -5}, {"prompt_tokens": 10**30},
+                                   {"prompt_tokens": "7"}, None])  # fmt: skip
+def test_an_answer_is_not_lost_over_how_it_was_counted(endpoint, usage):
+    body = {"choices": [{"message": {"content": "Fine."}, "finish_reason": "stop"}], "usage": usage}
+    endpoint.script = lambda request, count: Reply(body=json.dumps(body))
+    answer = ask(connect("openai:m"))
+    assert (answer.text, answer.prompt_tokens) == ("Fine.", 0)

@@ -24,14 +24,13 @@ from gpt4_instruct.generation.pricing import Spending
 from gpt4_instruct.records import Request
 from gpt4_instruct.teachers.base import BatchStatus, BatchTeacher, read
 
-__all__ = ["Batches"]
+__all__ = ["Batches", "number"]
 
 _ATTEMPTS = 6  # batches that a request may be in without an answer
 _FIRST_POLL_S = 2.0
 _LONGEST_POLL_S = 60.0
 _FULL_S = 60.0  # until an endpoint on which too much is waiting is tried again
 _WORTHWHILE = 0.25  # share of a budget's first round that a later one must reach
-_FEWEST = 50  # requests in a batch that is made smaller because too much is waiting
 _FULL_TRIES = 1440  # a day's: that long, a batch of somebody else's may take
 _LINES_A_COMMIT = 200
 _OTHERS_S = 1.0
@@ -46,6 +45,7 @@ class _Engine(Protocol):
     ledger: Ledger
     spending: Spending
     asked: int
+    fresh: set[int]
 
     async def commit(self) -> None: ...
     async def pause(self, delay_s: float) -> None: ...
@@ -68,9 +68,7 @@ class Batches:
         self.report: Callable[[int, int], None] = lambda done, total: None
         self._refused: dict[str, RequestRefusedError] = {}
         self._failures: Counter[str] = Counter()
-        # Keys, as numbers: there may be millions. Those that rows of this run wait for, and those answered for them.
-        self._deferred: set[int] = set()
-        self._answered: set[int] = set()
+        self._deferred: set[int] = set()  # `number` of the keys that rows of this run wait for
         self._run_error: RunStoppedError | None = None
         self._reserved: dict[str, float] = {}
         self._progress: dict[str, tuple[int, int]] = {}
@@ -91,14 +89,10 @@ class Batches:
         if self._failures[key] >= _ATTEMPTS:
             raise TransientError(f"{_ATTEMPTS} batches at {teacher.endpoint} brought no answer")
         self.teachers[teacher.endpoint, teacher.model] = teacher
-        self._deferred.add(_number(key))
+        self._deferred.add(number(key))
         self.spending.worst_usd(request, batch=True)  # says at once that a budget has no price to go by
         # What is another run's, or in a batch already, is not claimed: it is waited for like the rest.
         self.ledger.claim(key, request, content, teacher.spec, intent=True)
-
-    def has_answered(self, key: str) -> bool:
-        """Whether a batch has answered this request for this run."""
-        return bool(self._answered) and _number(key) in self._answered
 
     # --- from requests to answers -----------------------------------------------------------------------------------
 
@@ -138,11 +132,11 @@ class Batches:
                 if full == _FULL_TRIES:
                     raise RunStoppedError(f"{teacher.endpoint} takes no batch: too much is waiting there for a day now")
                 # It may be this batch that is too large, or those of others: smaller ones, and one at a time.
-                most = max(_FEWEST, max(batch.requests for batch in [*batches, *packed]) // 2)
+                most = max(1, max(batch.requests for batch in [*batches, *packed]) // 2)
                 await self.engine.pause(_FULL_S)
                 self.engine.check_running()
-            else:
-                full = 0
+            elif full:
+                full, most = 0, min(teacher.most_requests, 2 * most)
 
     async def _wait_for_another_run(self, teacher: BatchTeacher) -> None:
         """What was deferred, but is neither ours nor in a batch of ours, another run sees to, perhaps for hours."""
@@ -282,8 +276,8 @@ class Batches:
             answer = read(teacher, request, key, result)
             self.ledger.settle(key, result, answer.prompt_tokens, answer.completion_tokens)
             # A run that asks at once finds what a batch brings in the ledger, and counts it as reused.
-            if _number(key) in self._deferred:
-                self._answered.add(_number(key))
+            if number(key) in self._deferred:
+                self.engine.fresh.add(number(key))
                 self.engine.asked += 1
             cost_usd = self.spending.cost_usd(request, (answer.prompt_tokens, answer.completion_tokens), batch=True)
         except RequestRefusedError as error:
@@ -373,5 +367,6 @@ async def _all(work: Iterable[Awaitable[T]]) -> list[T]:
     return [each for each in found if not isinstance(each, BaseException)]
 
 
-def _number(key: str) -> int:
+def number(key: str) -> int:
+    """A key as a number that stands for it in sets of millions: 60 of its bits."""
     return int(key[:15], 16)

@@ -25,7 +25,7 @@ from gpt4_instruct.errors import (
     TeacherError,
     TransientError,
 )
-from gpt4_instruct.generation.batches import Batches
+from gpt4_instruct.generation.batches import Batches, number
 from gpt4_instruct.generation.delays import PATIENT_ATTEMPTS, delay_s
 from gpt4_instruct.generation.ledger import Ledger
 from gpt4_instruct.generation.limiter import Lane
@@ -85,6 +85,8 @@ class Engine:
         self.spending = spending or Spending(load_prices())
         self.asked = 0  # requests sent and settled by this run
         self.reused = 0  # requests answered from the ledger
+        self.several_passes = False  # requests are asked for again and again, until those by the batch are answered
+        self.fresh: set[int] = set()  # then: `number` of the keys that this run had answered
         self.abandoned = False  # after a second Ctrl-C, the thread may use the ledger for longer than its caller
         self._ending = threading.Lock()
         self._alive = False
@@ -121,7 +123,7 @@ class Engine:
         key = content_key(content)
         answer = self._known(teacher, request, key)
         if answer is not None:
-            self.reused += not self.batches.has_answered(key)
+            self.reused += not (self.fresh and number(key) in self.fresh)
             return answer
         if key in self._given_up:  # not asked twice in a run, which may come by here several times
             raise self._given_up[key]
@@ -234,6 +236,8 @@ class Engine:
             raise
         self.ledger.settle(key, response.text, answer.prompt_tokens, answer.completion_tokens)
         self.asked += 1
+        if self.several_passes:
+            self.fresh.add(number(key))
         self._failed_in_a_row = 0
         return answer, response.limits
 

@@ -56,7 +56,7 @@ from gpt4_instruct.sources.base import Source
 from gpt4_instruct.sources.find import open_source
 from gpt4_instruct.splits.config import SplitConfig
 from gpt4_instruct.splits.run import Outcome, Run
-from gpt4_instruct.splits.stages import CHECKS, Stage
+from gpt4_instruct.splits.stages import CHECKS, Stage, teachers_of
 from gpt4_instruct.storage import write_json
 from gpt4_instruct.teachers.base import Teacher, connect
 
@@ -286,7 +286,7 @@ class Split(datasets.ArrowBasedBuilder, ABC):  # type: ignore[misc]
         teachers = [
             {"stage": stage.name, "spec": teacher.spec, "endpoint": teacher.endpoint, "model": teacher.model}
             for stage in self.stages
-            for teacher in stage.teachers
+            for teacher in teachers_of(stage)
         ]
         return {
             "source": self.source.name,

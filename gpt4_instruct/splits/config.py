@@ -40,7 +40,7 @@ class SplitConfig(datasets.BuilderConfig):  # type: ignore[misc]
             ``"extend"``: ask again with four times the room.
         requests_per_minute: most requests to each model; by default what the endpoint allows.
         tokens_per_minute: likewise, prompt and answer.
-        budget_usd: the most this run may spend; none for no cap.
+        budget_usd: the most this run may spend, on batches of earlier runs that come in, too; none for no cap.
         prices: a price file laid over the packaged one.
     """
 

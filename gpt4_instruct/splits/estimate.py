@@ -22,6 +22,7 @@ from gpt4_instruct.records import Answer, Reject, Request, Row
 from gpt4_instruct.splits.base import Split
 from gpt4_instruct.splits.build import find_split
 from gpt4_instruct.splits.run import EXTENSION
+from gpt4_instruct.splits.stages import teachers_of
 from gpt4_instruct.teachers.base import BatchTeacher, Teacher, read
 
 if TYPE_CHECKING:
@@ -307,7 +308,7 @@ def _known(ledger: Ledger | None, teacher: Teacher, request: Request, key: str) 
 def _measure(builder: Split, ledger: Ledger | None) -> dict[tuple[Any, ...], _Measured]:
     """The latest answers of each teacher's model, by kind."""
     found: dict[tuple[Any, ...], _Measured] = {}
-    teachers = {(teacher.endpoint, teacher.model) for stage in builder.stages for teacher in stage.teachers}
+    teachers = {(teacher.endpoint, teacher.model) for stage in builder.stages for teacher in teachers_of(stage)}
     for endpoint, model in sorted(teachers) if ledger else ():
         query = (
             "SELECT request, prompt_tokens, completion_tokens FROM requests WHERE state = 'settled' "

@@ -17,7 +17,7 @@ from gpt4_instruct.errors import RequestRefusedError, TransientError
 from gpt4_instruct.generation.engine import Deferred, Engine
 from gpt4_instruct.progress import progress
 from gpt4_instruct.records import Answer, Reject, Request, Row
-from gpt4_instruct.splits.stages import Stage, rejected
+from gpt4_instruct.splits.stages import Stage, rejected, teachers_of
 from gpt4_instruct.teachers.base import BatchTeacher, Teacher
 
 __all__ = ["EXTENSION", "Outcome", "Run"]
@@ -102,7 +102,8 @@ class Run:
             name: for the progress bars.
             done: called when a row is done, which may be long before its turn to come out.
         """
-        if any(isinstance(teacher, BatchTeacher) for stage in self.stages for teacher in stage.teachers):
+        if any(isinstance(teacher, BatchTeacher) for stage in self.stages for teacher in teachers_of(stage)):
+            self.engine.several_passes = True
             self._collect(name)
             self.engine.reused = 0
         self.extended = 0

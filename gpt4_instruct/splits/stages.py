@@ -10,7 +10,7 @@ from gpt4_instruct.quality.base import Sample, first_failure
 from gpt4_instruct.records import Answer, Language, Message, Reject, Request, Row, Sampling
 from gpt4_instruct.teachers.base import Teacher
 
-__all__ = ["CHECKS", "Stage", "check_answer", "question", "rejected"]
+__all__ = ["CHECKS", "Stage", "check_answer", "question", "rejected", "teachers_of"]
 
 # What every answer must pass, in this order: what an answer says comes before how it ends.
 CHECKS = ("empty", "refusal", "echo", "wrong_language", "truncated")
@@ -24,16 +24,6 @@ class Stage(ABC):
     """
 
     name: str
-
-    @property
-    def teachers(self) -> list[Teacher]:
-        """Whom it may ask: by default, every teacher among its attributes, alone or in a list or dict of them."""
-        found: list[Teacher] = []
-        for value in vars(self).values():
-            several = value.values() if isinstance(value, Mapping) else value
-            values = several if isinstance(several, Iterable) and not isinstance(several, str) else [several]
-            found += [each for each in values if isinstance(each, Teacher)]
-        return found
 
     @abstractmethod
     def requests(self, row: Row) -> list[tuple[Teacher, Request]]:
@@ -54,6 +44,16 @@ class Stage(ABC):
             row: as `requests` saw it.
             answers: one for each of its requests, in order.
         """
+
+
+def teachers_of(stage: Stage) -> list[Teacher]:
+    """Whom a stage may ask: every teacher among its attributes, alone or in a list or dict of them."""
+    found: list[Teacher] = []
+    for value in vars(stage).values():
+        several = value.values() if isinstance(value, Mapping) else value
+        values = several if isinstance(several, Iterable) and not isinstance(several, str) else [several]
+        found += [each for each in values if isinstance(each, Teacher)]
+    return found
 
 
 def question(teacher: Teacher, prompt: str, sampling: Sampling, **fields: Any) -> tuple[Teacher, Request]:
