@@ -45,6 +45,7 @@ _OVERLOADED_ATTEMPTS = (
 _UNREACHABLE_ATTEMPTS = 3  # when nothing has been answered yet: most likely a wrong address
 _HOPELESS = 20  # requests that failed all their attempts, with no answer in between: the endpoint is gone
 _OTHERS_S = 0.25  # between looks at whether another run has an answer
+_TICKS_TO_TELL = 40  # such looks, until the user is told what is waited for
 # Items that wait for an answer at once, and items altogether: finished ones wait for the oldest, which comes out first.
 _WINDOW = 2048
 _MOST_ITEMS = 16_384
@@ -102,6 +103,7 @@ class Engine:
         self._failed_in_a_row = 0
         self._committing: asyncio.Future[None] | None = None
         self._ticking: asyncio.Task[None] | None = None
+        self._ticks = 0
         self._failure: Exception | None = None
         self._stopping = threading.Event()
         self._streaming = False
@@ -265,11 +267,16 @@ class Engine:
             if self.ledger.is_free(key):
                 return None
             batch = self.ledger.orphan(key)
-            batch_teacher = teacher.for_batches() if batch else None
-            if batch is not None and batch_teacher is not None:
-                await self.batches.collect(batch_teacher, batch)
-            else:
+            if batch is None:
                 await self._tick()
+                continue
+            batch_teacher = teacher.for_batches()
+            if batch_teacher is None:
+                raise RunStoppedError(
+                    f"{teacher.spec} is to be asked what a batch of {batch.teacher} is answering, and cannot fetch it: "
+                    f"'gpt4-instruct ledger cancel {batch.teacher}' ends that"
+                )
+            await self.batches.collect(batch_teacher, batch)
         raise _Stop
 
     async def _tick(self) -> None:
@@ -279,6 +286,9 @@ class Engine:
             async def tick() -> None:
                 await self.pause(_OTHERS_S)
                 self._ticking = None
+                self._ticks += 1
+                if self._ticks == _TICKS_TO_TELL:
+                    print(f"waiting for another run on {self.ledger.path}, which asks the same", file=sys.stderr)
                 self.ledger.bury()
                 await self.commit()
 

@@ -38,7 +38,7 @@ class SplitConfig(datasets.BuilderConfig):  # type: ignore[misc]
         accept: go on until so many rows are accepted, or the source is dry; none for all rows.
         on_truncation: what happens where an answer is cut off at `max_tokens`: ``"reject"`` the row, ``"keep"`` it, or
             ``"extend"``: ask again with four times the room.
-        requests_per_minute: most requests to each model; by default what the endpoint allows.
+        requests_per_minute: most requests to each model that answers at once; by default what the endpoint allows.
         tokens_per_minute: likewise, prompt and answer.
         budget_usd: the most this run may spend, on batches of earlier runs that come in, too; none for no cap.
         prices: a price file laid over the packaged one.
