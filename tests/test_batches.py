@@ -193,6 +193,28 @@ def test_the_next_batch_run_finds_the_batch(serve, tasks, tmp_path, ledger, aban
     assert set(server.billed.values()) == {1}
 
 
+@pytest.mark.parametrize("teacher", ["openai-batch:m", "openai:m"])
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_run_that_ends_around_the_submission_leaves_one_batch(serve, tasks, tmp_path, monkeypatch, moment, teacher):
+    """Whether the endpoint has the batch, nobody knows then: it is looked for by its name."""
+    server = serve()
+    real = openai_batch.OpenAIBatchTeacher.submit
+
+    async def submit(self, file, name):
+        if moment == "after":
+            await real(self, file, name)
+        raise RunStoppedError("the end of this run")
+
+    monkeypatch.setattr(openai_batch.OpenAIBatchTeacher, "submit", submit)
+    with pytest.raises(RunStoppedError, match="the end of this run"):
+        build("english", tasks, teacher="openai-batch:m", out=tmp_path / "gone")
+    assert len(server.batches) == (moment == "after")
+    monkeypatch.setattr(openai_batch.OpenAIBatchTeacher, "submit", real)
+    assert build("english", tasks, teacher=teacher, out=tmp_path / "out").rows == N
+    assert len(server.batches) == (moment == "after" or teacher == "openai-batch:m")
+    assert set(server.billed.values()) == {1}
+
+
 def test_cancelling_keeps_what_is_answered(serve, ledger, abandon):
     server = serve(batch_s=3.0)
     abandon(server)
