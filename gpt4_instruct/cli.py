@@ -53,40 +53,40 @@ def build(
         str,
         typer.Option(help="openai:MODEL, openai-batch:MODEL, local:smollm2, local:PATH_OR_HUB_ID or replay:PATH."),
     ] = "local:smollm2",
-    translator: Annotated[str | None, typer.Option(help="chinese: who translates.  [default: the teacher]")] = None,
+    translator: Annotated[str | None, typer.Option(help="chinese: who translates. (default: the teacher)")] = None,
     answers_from: Annotated[
         list[str] | None,
-        typer.Option(help="comparison: who answers; give it twice or more.  [default: the teacher, twice]"),
+        typer.Option(help="comparison: who answers; give it twice or more. (default: the teacher, twice)"),
     ] = None,
-    scorer: Annotated[str | None, typer.Option(help="comparison: who scores.  [default: the teacher]")] = None,
-    limit: Annotated[int | None, typer.Option(help="Most rows to read from the source.  [default: all]")] = None,
+    scorer: Annotated[str | None, typer.Option(help="comparison: who scores. (default: the teacher)")] = None,
+    limit: Annotated[int | None, typer.Option(help="Most rows to read from the source. (default: all)")] = None,
     ledger: Annotated[
-        Path | None, typer.Option(help="Where answers are kept.  [default: ~/.gpt4_instruct/ledger.sqlite3]")
+        Path | None, typer.Option(help="Where answers are kept. (default: ~/.gpt4_instruct/ledger.sqlite3)")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Sent with every request.  [default: none]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Sent with every request. (default: none)")] = None,
     max_tokens: Annotated[int, typer.Option(help="Most tokens in an answer.")] = 512,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 1.0,
     top_p: Annotated[float, typer.Option(help="Nucleus mass.")] = 1.0,
     concurrency: Annotated[
-        int | None, typer.Option(help="Requests in flight per teacher.  [default: each teacher's own]")
+        int | None, typer.Option(help="Requests in flight per teacher. (default: each teacher's own)")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace this split if the folder has it.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unusable row of the source.")] = False,
     accept: Annotated[
-        int | None, typer.Option(help="Go on until so many rows are accepted.  [default: ask about all]")
+        int | None, typer.Option(help="Go on until so many rows are accepted. (default: ask about all)")
     ] = None,
     on_truncation: Annotated[
         str, typer.Option(help="Where an answer is cut off: reject the row, keep it, or extend: ask with more room.")
     ] = "reject",
     requests_per_minute: Annotated[
-        float | None, typer.Option(help="Most requests to each model.  [default: what the endpoint says]")
+        float | None, typer.Option(help="Most requests to each model. (default: what the endpoint says)")
     ] = None,
     tokens_per_minute: Annotated[
-        float | None, typer.Option(help="Most tokens, prompt and answer.  [default: what the endpoint says]")
+        float | None, typer.Option(help="Most tokens, prompt and answer. (default: what the endpoint says)")
     ] = None,
-    budget_usd: Annotated[float | None, typer.Option(help="Most that this build may spend.  [default: no cap]")] = None,
+    budget_usd: Annotated[float | None, typer.Option(help="Most that this build may spend. (default: no cap)")] = None,
     prices: Annotated[
-        Path | None, typer.Option(help="Prices of your own.  [default: ~/.gpt4_instruct/prices.json, if there]")
+        Path | None, typer.Option(help="Prices of your own. (default: ~/.gpt4_instruct/prices.json, if there)")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked and cost; send nothing.")] = False,
 ) -> None:
@@ -171,7 +171,7 @@ def _print_estimate(found: Estimate) -> None:
         typer.echo(f"${found.usd[0]:,.2f} to ${found.usd[1]:,.2f}: {how}; prices of {found.prices_checked}")
 
 
-_LedgerOption = Annotated[Path | None, typer.Option("--ledger", help="The file.  [default: the one build uses]")]
+_LedgerOption = Annotated[Path | None, typer.Option("--ledger", help="The file. (default: the one build uses)")]
 
 
 def _open(path: Path | None) -> Ledger:
