@@ -31,8 +31,24 @@ def run(environment: dict[str, str], log: Path, timeout_s: float, options: dict[
         build("english", overwrite=True, **options)
     except IncompleteError as error:
         print(f"error: {error}", file=sys.stderr)
-        os._exit(INCOMPLETE)
+        _leave(log, INCOMPLETE)
     except BaseException as error:
         print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
-        os._exit(1)
-    os._exit(0)
+        _leave(log, 1)
+    _leave(log, 0)
+
+
+def ended(log: Path) -> int | None:
+    """How a build that logs there ended, or none if it was killed.
+
+    The exit code of a process that a fork server started is lost now and then where several threads start some.
+    """
+    try:
+        return int(log.with_name("exit").read_text())
+    except FileNotFoundError:
+        return None
+
+
+def _leave(log: Path, code: int) -> None:
+    log.with_name("exit").write_text(str(code))
+    os._exit(code)

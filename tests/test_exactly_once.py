@@ -52,6 +52,7 @@ def start(processes, server, folder: Path, source: Path, teacher: str, **options
         "HF_HOME": str(folder / "hf"),
     }
     options = {"source": source, "out": folder / "out", "teacher": teacher, "concurrency": 8, **options}
+    (folder / "exit").unlink(missing_ok=True)
     process = processes.Process(target=exactly_once.run, args=(environment, folder / "log", 0.6, options))
     process.start()
     return process
@@ -101,10 +102,10 @@ def follow(processes, source, folder: Path, seed: int, teachers: tuple[str, ...]
                 process.kill()
                 process.join()
                 killed += 1
-            elif process.exitcode == 0:
+            elif exactly_once.ended(folder / "log") == 0:
                 return server, killed
             else:
-                assert process.exitcode == exactly_once.INCOMPLETE, (folder / "log").read_text()
+                assert exactly_once.ended(folder / "log") == exactly_once.INCOMPLETE, (folder / "log").read_text()
     raise AssertionError(f"plan {seed} does not end: {(folder / 'log').read_text()}")
 
 
@@ -124,7 +125,10 @@ def check(server: FaultyEndpoint, folder: Path, expected) -> int:
         prompt: "failed" if is_refused(prompt) else "settled" for prompt in PROMPTS
     }
     for prompt, times in server.billed.items():
-        assert times <= 1 + states[prompt][1], f"billed {times} times, {states[prompt][1]} of them on the books"
+        assert times <= 1 + states[prompt][1], (
+            f"{folder.name}: billed {times} times, {states[prompt][1]} lost ones on the books, "
+            f"{server.lost[prompt]} lost on purpose: {prompt!r}; {dict(server.given)}; {(folder / 'log').read_text()}"
+        )
     return sum(server.billed.values()) - len(server.billed)
 
 
