@@ -266,3 +266,21 @@ def test_a_ledger_that_cannot_be_used_is_told_to_those_who_wait(loop):
             await one.admit(1)
 
     loop.run_until_complete(go())
+
+
+def test_the_share_of_the_quota_that_is_used_is_told(loop):
+    """What the progress bar shows: of the last minute, by the tighter of the two limits."""
+    limits = Limits(6_000, 10**9, style="window")
+    busy, idle, free = lane(requests_per_minute=600), lane(requests_per_minute=600), lane()
+    simulate(loop, limits, [busy], 0.1, 3, 64)
+    assert busy.quota_used() == pytest.approx(1.0, abs=0.05)
+    simulate(loop, limits, [free], 0.1, 1, 4)
+    assert free.quota_used() is None
+
+    async def slowly() -> None:
+        for _ in range(60):
+            idle.done(await idle.admit(10), used_tokens=10)
+            await asyncio.sleep(1.0)
+
+    loop.run_until_complete(slowly())
+    assert idle.quota_used() == pytest.approx(0.1, abs=0.02)

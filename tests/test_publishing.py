@@ -11,6 +11,7 @@ from gpt4_instruct import OutputError, Replay, build
 from gpt4_instruct.publishing.folder import read_manifest
 from gpt4_instruct.publishing.show import show
 from gpt4_instruct.storage import sha256
+from tests.faults import FaultyEndpoint
 
 TASKS = [
     {"instruction": "写一句关于春天的话。", "input": "", "output": "春天来了，[花]开了。"},
@@ -57,6 +58,24 @@ def test_a_card_with_openai_answers_says_its_terms(endpoint, tmp_path):
     text = (tmp_path / "out" / "README.md").read_text()
     assert "OpenAI's terms of use" in text
     assert "the seeds of gpt4-instruct are Apache-2.0" in text
+
+
+def test_a_card_with_answers_by_the_batch_says_their_terms_too(tmp_path, monkeypatch):
+    with FaultyEndpoint(batch_s=0.01, refused_share=0.0, length_share=0.0) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("OPENAI_API_KEY", server.key)
+        build("english", teacher="openai-batch:m", limit=1, out=tmp_path / "out")
+    assert "OpenAI's terms of use" in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("on_truncation", ["reject", "keep"])
+def test_a_card_does_not_say_that_no_answer_is_cut_off_where_some_are(tmp_path, on_truncation):
+    path = tmp_path / "tasks.json"
+    path.write_text(json.dumps(TASKS[1:2]))
+    build("english", path, teacher=Replay(TASKS), out=tmp_path / "out", on_truncation=on_truncation)
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert ("not cut off" in text) == (on_truncation == "reject")
+    assert ("In english, answers that were cut off" in text) == (on_truncation == "keep")
 
 
 def test_what_show_prints(folder, capsys, monkeypatch):
