@@ -29,6 +29,7 @@ __all__ = [
     "Reject",
     "Request",
     "Row",
+    "Sample",
     "Sampling",
     "Scored",
     "content_key",
@@ -207,11 +208,40 @@ class RateLimits:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One model's answer and the score another model gave it, 1 (worst) to 10 (best)."""
+    """One model's answer and the score another one gave it: 1 (worst) to 10 (best), none where a file has no score."""
 
     response: str
     source: str
-    score: float
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A finished row, whatever its shape was: a task and what was answered. Checks and statistics look at these.
+
+    Texts are as they stand in the row, not stripped.
+
+    Attributes:
+        instruction: the task.
+        input: what the task is about; may be empty.
+        output: the answer; empty where `scored` holds several.
+        finish_reason: how the answer ended, where that is known, else empty.
+        language: the language the answer should be in.
+        label: a reference answer beside the output, if the row has one.
+        scored: the answers of a comparison, in the row's order.
+        id: the row's own id, or one made of its file and line.
+        origin: where it was read, as ``file:line``.
+    """
+
+    instruction: str
+    input: str
+    output: str
+    finish_reason: str = ""
+    language: Language = "en"
+    label: str | None = None
+    scored: tuple[Scored, ...] = ()
+    id: str = ""
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)

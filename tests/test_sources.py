@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gpt4_instruct.errors import SourceError
-from gpt4_instruct.quality.base import chinese_share
+from gpt4_instruct.languages import chinese_share
 from gpt4_instruct.records import Instruction, Reject
 from gpt4_instruct.sources.find import open_source
 from gpt4_instruct.sources.shapes import MAX_CHARACTERS

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from gpt4_instruct.quality.base import Sample, chinese_share
+from gpt4_instruct.languages import chinese_share
+from gpt4_instruct.quality.base import Sample
 
 __all__ = ["wrong_language"]
 

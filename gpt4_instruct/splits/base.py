@@ -322,7 +322,7 @@ def _cannot_write(error: OSError) -> OutputError:
 def _code_fingerprint(split: type[Split]) -> str:
     """Changes with anything that decides what is asked or accepted: prompts, records, stages, checks, the split."""
     package = Path(__file__).parents[1]
-    files = [package / "prompts.py", package / "records.py", package / "formats.py"]
+    files = [package / name for name in ("prompts.py", "records.py", "formats.py", "languages.py")]
     for room in ("sources", "splits", "quality"):
         files += sorted((package / room).glob("*.py"))
     with suppress(TypeError, OSError):  # a split that was typed into a notebook has no file
