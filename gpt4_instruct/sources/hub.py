@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gpt4_instruct.errors import SourceError
 from gpt4_instruct.records import Instruction, Reject
@@ -55,6 +55,11 @@ class HubSource(Source):
         self._revision = found.sha
         self.fingerprint = f"{self._id}@{found.sha}"
 
+    @property
+    def stem(self) -> str:
+        """The dataset's own name, which rows without an id are called by."""
+        return self._id.rstrip("/").rsplit("/", 1)[-1]
+
     def _stream(self) -> IterableDataset:
         from datasets import load_dataset
 
@@ -66,15 +71,19 @@ class HubSource(Source):
             return splits["train"]
         return next(iter(splits.values()))
 
-    def __iter__(self) -> Iterator[Instruction | Reject]:
-        stem = self._id.rstrip("/").rsplit("/", 1)[-1]
+    def raw(self) -> Iterator[tuple[int, Any]]:
+        """Each row as it is, with its number from 1. Raises `SourceError` where it cannot be read on."""
         number = 0
         try:
             for number, row in enumerate(self._stream(), start=1):
-                yield from adapt(row, f"{stem}-{number}", f"{self.name}:{number}")
+                yield number, row
         except (OSError, ValueError, RuntimeError) as error:  # a network that fails, a file that is not what it says
             why = " ".join(str(error).split())[:300]
             raise SourceError(f"{self.name} cannot be read past row {number}: {why}") from error
+
+    def __iter__(self) -> Iterator[Instruction | Reject]:
+        for number, row in self.raw():
+            yield from adapt(row, f"{self.stem}-{number}", f"{self.name}:{number}")
 
     def count(self) -> int | None:
         """The number of rows that the dataset states, if it does."""

@@ -1,24 +1,37 @@
-"""Turns a row of any known shape into instructions, or into a reject that says what is wrong with it.
+"""Every shape of a row in the wild, and how it is read: one adapter each, told apart by the row's keys.
 
-Shapes, told apart by their keys::
+    instruction, input, output                    Alpaca; also with label (Unnatural's answers), or with instruction_zh
+    instruction, instances, reformulations?       Unnatural Instructions core and full; Self-Instruct
+    user_input, responses_and_scores              comparison v2: [{response, source, score}], the prompt rendered
+    user_input, completion_a, completion_b        comparison v1: a is the better one
+    prompt, chosen, rejected                      preferences, as texts or as messages (then the prompt may be left out)
+    messages, or conversations                    chat: [{role, content}], or ShareGPT's [{from, value}]
+    prompt, completion?                           texts or messages; also `output` or `response` for `completion`
+    user_input, or text                           a rendered Alpaca prompt, with or without its response
 
-    {"instruction": ..., "input": ..., "output": ...}                    Alpaca; also with "label", "instruction_zh"
-    {"instruction": ..., "instances": [{"input": ..., "output": ..., "constraints": ...}]}
-                                                                         Unnatural Instructions core, Self-Instruct
+A prompt in the Alpaca format gives back its instruction and input; any other prompt is an instruction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
-from gpt4_instruct.records import Instruction, Reject
+from gpt4_instruct.records import Instruction, Language, Reject, Sample, Scored
+from gpt4_instruct.sources.rendered import recover, recover_prompt
 
-__all__ = ["adapt"]
+__all__ = ["adapt", "samples"]
 
 # No model reads a million characters (about 250,000 tokens) of one task; such a field is a broken export.
 MAX_CHARACTERS = 1_000_000
 _NO_CONSTRAINTS = frozenset({"", "none", "none.", "n/a"})
+_PLACEHOLDER = "{INPUT}"  # where a reformulation of Unnatural Instructions takes its input
+_USERS = frozenset({"user", "human"})
+_ASSISTANTS = frozenset({"assistant", "gpt", "chatgpt", "model"})
+
+_Fields = dict[str, Any]  # of a Sample: instruction, input, output, label, scored
 
 
 class _Unusable(ValueError):
@@ -29,8 +42,31 @@ class _Unusable(ValueError):
         self.reason = reason
 
 
+def samples(row: Any, id: str, origin: str, language: Language = "en") -> list[Sample] | Reject:
+    """The finished rows in one raw row: one, or one for each instance or exchange; texts as they are, not stripped.
+
+    A text that is not there is empty, and so is an instruction that is: checks say so. Of a chat, each answer is a
+    sample of its own, with the user's message before it; system messages and tools' are passed over.
+
+    Args:
+        row: as it was read; a `ValueError` stands for a row that could not be.
+        id: for rows that have no ``id`` of their own.
+        origin: ``file:line``.
+        language: the language the answers should be in.
+
+    >>> samples({"prompt": "Is 7 prime?", "completion": "Yes."}, "a", "")[0].output
+    'Yes.'
+    >>> samples({"input": "1 2"}, "a", "sums.json:7").reason
+    'missing_field'
+    """
+    try:
+        return _samples(row, id, origin, language)
+    except _Unusable as problem:
+        return _reject(row, id, origin, problem)
+
+
 def adapt(row: Any, id: str, origin: str) -> Iterator[Instruction | Reject]:
-    """The instructions in one row of a source.
+    """The instructions in one row of a source, stripped, each with the row's own answer as its label.
 
     Args:
         row: as it was read; a `ValueError` stands for a row that could not be.
@@ -38,7 +74,8 @@ def adapt(row: Any, id: str, origin: str) -> Iterator[Instruction | Reject]:
         origin: ``file:line``.
 
     Yields:
-        an `Instruction` for a plain row and for each instance of a row with instances; or one `Reject`.
+        an `Instruction` for a plain row and for each instance of a row with instances; or one `Reject`. Of a chat, only
+        the first message is a task that can be understood alone.
 
     >>> row = {"instruction": "Add.", "instances": [{"input": "1 2"}, {"input": "3 4"}]}
     >>> [each.input for each in adapt(row, "a", "")]
@@ -47,57 +84,195 @@ def adapt(row: Any, id: str, origin: str) -> Iterator[Instruction | Reject]:
     'missing_field'
     """
     try:
-        yield from _instructions(row, id, origin)
+        read = _samples(row, id, origin, "en")
+        if _adapter(row) is _chat:
+            read = [replace(read[0], id=_own_id(row, id))]
+        chinese = (_text(row, "instruction_zh").strip(), _text(row, "input_zh").strip())
+        # All are made before the first goes out, so that a row is used whole or rejected whole.
+        tasks = [_instruction(sample, chinese if chinese[0] else None) for sample in read]
     except _Unusable as problem:
-        task = row if isinstance(row, Mapping) else {}
-        shown = {name: str(task.get(name) or "")[:1000] for name in ("instruction", "input")}
-        shown = {name: text.encode("utf-8", "replace").decode() for name, text in shown.items()}
-        yield Reject(id, "source", problem.reason, str(problem), origin, **shown)
+        yield _reject(row, id, origin, problem)
+    else:
+        yield from tasks
 
 
-def _instructions(row: Any, id: str, origin: str) -> Iterator[Instruction]:
+def _reject(row: Any, id: str, origin: str, problem: _Unusable) -> Reject:
+    task = row if isinstance(row, Mapping) else {}
+    shown = {name: str(task.get(name) or "")[:1000] for name in ("instruction", "input")}
+    shown = {name: text.encode("utf-8", "replace").decode() for name, text in shown.items()}
+    return Reject(id, "source", problem.reason, str(problem), origin, **shown)
+
+
+def _instruction(sample: Sample, chinese: tuple[str, str] | None) -> Instruction:
+    for name, text in (("instruction", sample.instruction), ("input", sample.input)):
+        if len(text) > MAX_CHARACTERS:
+            raise _Unusable("too_long", f"{name!r} has {len(text):,} characters, over {MAX_CHARACTERS:,}")
+    instruction = sample.instruction.strip()
+    if not instruction:
+        raise _Unusable("empty_instruction", "'instruction' is empty")
+    label = (sample.label or "").strip() or sample.output.strip() or None
+    return Instruction(sample.id, instruction, sample.input.strip(), label, chinese, sample.origin)
+
+
+def _samples(row: Any, id: str, origin: str, language: Language) -> list[Sample]:
     if isinstance(row, ValueError):
         raise _Unusable("unreadable", str(row))
     if not isinstance(row, Mapping):
         raise _Unusable("wrong_type", f"the row is a {type(row).__name__}, not an object")
-    id = str(row["id"]) if isinstance(row.get("id"), str | int) else id
-    instruction = _text(row, "instruction", required=True)
-    if not instruction:
-        raise _Unusable("empty_instruction", "'instruction' is empty")
-    if "instances" not in row:
-        # A class label may be a number.
-        label = str(row["label"]) if isinstance(row.get("label"), int | float) else _text(row, "label")
-        label = label or _text(row, "output")
-        chinese = _text(row, "instruction_zh")
-        yield Instruction(
-            id=id,
-            instruction=instruction,
-            input=_text(row, "input"),
-            label=label or None,
-            chinese=(chinese, _text(row, "input_zh")) if chinese else None,
+    found = _adapter(row)(row)
+    id = _own_id(row, id)
+    finish_reason = row.get("finish_reason") or _metadata(row).get("finish_reason") or ""
+    return [
+        Sample(
+            **fields,
+            finish_reason=str(finish_reason),
+            language=language,
+            id=id if len(found) == 1 else f"{id}.{number}",
             origin=origin,
         )
-        return
-    instances = row["instances"]
-    if not isinstance(instances, list) or not all(isinstance(each, Mapping) for each in instances):
-        raise _Unusable("wrong_type", "'instances' is not a list of objects")
-    if not instances:
-        raise _Unusable("missing_field", "'instances' is empty")
-    # All are read before the first goes out, so that a row is used whole or rejected whole.
-    read = []
-    for number, instance in enumerate(instances, start=1):
-        constraints = _text(instance, "constraints")
-        task = instruction if constraints.lower() in _NO_CONSTRAINTS else f"{instruction}\n{constraints}"
-        read.append(
-            Instruction(
-                id=id if len(instances) == 1 else f"{id}.{number}",
-                instruction=task,
-                input=_text(instance, "input"),
-                label=_text(instance, "output") or None,
-                origin=origin,
-            )
-        )
-    yield from read
+        for number, fields in enumerate(found, start=1)
+    ]
+
+
+def _own_id(row: Mapping[str, Any], id: str) -> str:
+    own = row.get("id", _metadata(row).get("id"))
+    return str(own) if isinstance(own, str | int) else id
+
+
+def _metadata(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The column in which rows of ours say where they come from."""
+    found = row.get("metadata")
+    return found if isinstance(found, Mapping) else {}
+
+
+def _adapter(row: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], list[_Fields]]:
+    """The adapter of the first shape whose keys the row has; columns of no value count only where no others do."""
+    with_value = {name for name, value in row.items() if value is not None}
+    for names in (with_value, set(row)):
+        for keys, adapter in _SHAPES:
+            if keys <= names:
+                return adapter
+    raise _Unusable(
+        "missing_field", f"no 'instruction' or 'prompt' among {', '.join(map(str, row))[:200] or 'nothing'}"
+    )
+
+
+# --- the adapters ---------------------------------------------------------------------------------------------------
+
+
+def _triple(row: Mapping[str, Any]) -> list[_Fields]:
+    label = row.get("label")
+    # A class label may be a number.
+    label = str(label) if isinstance(label, int | float) else _text(row, "label") or None
+    instruction, input = _task(row)
+    return [{"instruction": instruction, "input": input, "output": _text(row, "output"), "label": label}]
+
+
+def _instances(row: Mapping[str, Any]) -> list[_Fields]:
+    instruction = _text(row, "instruction", required=True)
+    found = []
+    for instance in _objects(row, "instances"):
+        constraints = _text(instance, "constraints").strip()
+        free = constraints.lower() in _NO_CONSTRAINTS
+        task = instruction if free else f"{instruction.strip()}\n{constraints}"
+        found.append({"instruction": task, "input": _text(instance, "input"), "output": _text(instance, "output")})
+    for each in _objects(row, "reformulations") if row.get("reformulations") else ():
+        task, input = _text(each, "instruction", required=True), _text(each, "input")
+        if _PLACEHOLDER in task:
+            task, input = _text(each, "instruction_with_input", required=True), ""
+        found.append({"instruction": task, "input": input, "output": _text(each, "output")})
+    return found
+
+
+def _scored(row: Mapping[str, Any]) -> list[_Fields]:
+    instruction, input = _task(row)
+    scored = tuple(
+        Scored(_text(each, "response"), _text(each, "source"), _score(each.get("score")))
+        for each in _objects(row, "responses_and_scores")
+    )
+    return [{"instruction": instruction, "input": input, "output": "", "scored": scored}]
+
+
+def _better_and_worse(row: Mapping[str, Any]) -> list[_Fields]:
+    instruction, input = _task(row)
+    scored = tuple(Scored(_text(row, name), name, None) for name in ("completion_a", "completion_b"))
+    return [{"instruction": instruction, "input": input, "output": "", "scored": scored}]
+
+
+def _chosen_and_rejected(row: Mapping[str, Any]) -> list[_Fields]:
+    answers, said = [], ""
+    for name in ("chosen", "rejected"):
+        score = _score(row.get(f"score_{name}", row.get(f"{name}_score")))
+        if isinstance(row[name], list):
+            user, answer = _exchanges(row, name)[-1]
+            said = said or user
+        else:
+            answer = _text(row, name)
+        answers.append(Scored(answer, name, score))
+    instruction, input = _prompt(said) if said else _task(row)
+    return [{"instruction": instruction, "input": input, "output": "", "scored": tuple(answers)}]
+
+
+def _chat(row: Mapping[str, Any]) -> list[_Fields]:
+    name = "messages" if row.get("messages") is not None else "conversations"
+    found = []
+    for user, answer in _exchanges(row, name):
+        instruction, input = _prompt(user)
+        found.append({"instruction": instruction, "input": input, "output": answer})
+    return found
+
+
+def _prompt_and_completion(row: Mapping[str, Any]) -> list[_Fields]:
+    name = next((each for each in ("completion", "output", "response") if row.get(each) is not None), None)
+    if name is None and isinstance(row.get("prompt", row.get("user_input")), str):
+        return _rendered(row)
+    completion = row.get(name) if name else None
+    if isinstance(completion, list):
+        completion = next(iter(_contents(completion, str(name), _ASSISTANTS)), "")
+    elif name:
+        completion = _text(row, name)
+    instruction, input = _task(row)
+    return [{"instruction": instruction, "input": input, "output": completion or ""}]
+
+
+def _rendered(row: Mapping[str, Any]) -> list[_Fields]:
+    name = next(each for each in ("prompt", "user_input", "text") if each in row)
+    text = _text(row, name, required=True)
+    task = recover_prompt(text)
+    whole = (*task, "") if task else recover(text)
+    if whole is None and name == "text":
+        raise _Unusable("missing_field", "no 'instruction', and 'text' is not in the Alpaca format")
+    return [dict(zip(("instruction", "input", "output"), whole or (text, "", ""), strict=True))]
+
+
+_SHAPES: tuple[tuple[frozenset[str], Callable[[Mapping[str, Any]], list[_Fields]]], ...] = (
+    (frozenset({"instruction", "instances"}), _instances),
+    (frozenset({"responses_and_scores"}), _scored),
+    (frozenset({"completion_a", "completion_b"}), _better_and_worse),
+    (frozenset({"chosen", "rejected"}), _chosen_and_rejected),
+    (frozenset({"instruction"}), _triple),
+    (frozenset({"messages"}), _chat),
+    (frozenset({"conversations"}), _chat),
+    (frozenset({"prompt"}), _prompt_and_completion),
+    (frozenset({"user_input"}), _prompt_and_completion),
+    (frozenset({"text"}), _rendered),
+)
+
+# --- their parts ----------------------------------------------------------------------------------------------------
+
+
+def _task(row: Mapping[str, Any]) -> tuple[str, str]:
+    """The (instruction, input) of a row that has an instruction or a prompt."""
+    if row.get("user_input") is None and isinstance(row.get("prompt"), list):
+        return _prompt(_exchanges(row, "prompt")[-1][0])
+    for name in ("user_input", "prompt"):
+        if name in row and row.get("instruction") is None:
+            return _prompt(_text(row, name, required=True))
+    return _text(row, "instruction", required=True), _text(row, "input")
+
+
+def _prompt(text: str) -> tuple[str, str]:
+    return recover_prompt(text) or (text, "")
 
 
 def _text(row: Mapping[str, Any], name: str, *, required: bool = False) -> str:
@@ -108,6 +283,62 @@ def _text(row: Mapping[str, Any], name: str, *, required: bool = False) -> str:
         return ""
     if not isinstance(value, str):
         raise _Unusable("wrong_type", f"{name!r} is a {type(value).__name__}, not text")
-    if len(value) > MAX_CHARACTERS:
-        raise _Unusable("too_long", f"{name!r} has {len(value):,} characters, over {MAX_CHARACTERS:,}")
-    return value.strip()
+    return value
+
+
+def _objects(row: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    value = row[name]
+    if not isinstance(value, list) or not all(isinstance(each, Mapping) for each in value):
+        raise _Unusable("wrong_type", f"{name!r} is not a list of objects")
+    if not value:
+        raise _Unusable("missing_field", f"{name!r} is empty")
+    return value
+
+
+def _score(value: Any) -> float | None:
+    """A score as a number, where it is one or spells one; none for NaN and all else.
+
+    >>> [_score(value) for value in (9, 8.5, "9", " 7.5 ", "9/10", None, float("nan"), "inf", True, [9])]
+    [9.0, 8.5, 9.0, 7.5, None, None, None, None, None, None]
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        score = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return score if math.isfinite(score) else None
+
+
+def _exchanges(row: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
+    """Each (user's message, answer) of a conversation; a message that nobody answers has an empty one."""
+    found: list[tuple[str, str]] = []
+    asked: list[str] = []
+    for role, content in _messages(_objects(row, name), name):
+        if role in _USERS:
+            asked.append(content)
+        elif role in _ASSISTANTS and asked:
+            found.append(("\n\n".join(asked), content))
+            asked = []
+    if asked and not found:
+        found.append(("\n\n".join(asked), ""))
+    if not found:
+        raise _Unusable("missing_field", f"no message of a user in {name!r}")
+    return found
+
+
+def _contents(messages: list[Any], name: str, roles: frozenset[str]) -> list[str]:
+    return [content for role, content in _messages(_objects({name: messages}, name), name) if role in roles]
+
+
+def _messages(messages: list[Mapping[str, Any]], name: str) -> Iterator[tuple[str, str]]:
+    """The role and text of each message; a content in parts is joined."""
+    for each in messages:
+        content = each.get("content", each.get("value"))
+        if isinstance(content, list) and all(isinstance(part, Mapping) for part in content):
+            content = "".join(_text(part, "text", required=True) for part in content)
+        if content is None:  # a call of a tool
+            content = ""
+        if not isinstance(content, str):
+            raise _Unusable("wrong_type", f"a message of {name!r} is a {type(content).__name__}, not text")
+        yield str(each.get("role", each.get("from"))), content
