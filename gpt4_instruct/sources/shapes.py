@@ -204,8 +204,9 @@ def _chosen_and_rejected(row: Mapping[str, Any]) -> list[_Fields]:
     for name in ("chosen", "rejected"):
         score = _score(row.get(f"score_{name}", row.get(f"{name}_score")))
         if isinstance(row[name], list):
-            user, answer = _exchanges(row, name)[-1]
-            said = said or user
+            # The whole conversation, or only what follows the prompt.
+            said = said or next(reversed(_contents(row[name], name, _USERS)), "")
+            answer = next(reversed(_contents(row[name], name, _ASSISTANTS)), "")
         else:
             answer = _text(row, name)
         answers.append(Scored(answer, name, score))
