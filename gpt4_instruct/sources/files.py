@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from gpt4_instruct.errors import SourceError
 from gpt4_instruct.formats import read_rows
@@ -19,26 +20,35 @@ class FileSource(Source):
     """The instructions in a file.
 
     Args:
-        path: a ``.json``, ``.jsonl``, ``.csv`` or ``.parquet`` file.
+        path: a ``.json``, ``.jsonl``, ``.csv`` or ``.parquet`` file, or a ``.zip`` of one.
         name: how it is called in rows and on cards; by default the file's name, so that no folder of yours is told.
+        fingerprint: what its content is known by; by default its SHA-256.
 
     Raises:
         SourceError: it cannot be opened.
     """
 
-    def __init__(self, path: Path, name: str | None = None) -> None:
+    def __init__(self, path: Path, name: str | None = None, fingerprint: str = "") -> None:
         self.path = path
         self.name = name or path.name
         try:
-            self.fingerprint = sha256(path)
+            self.fingerprint = fingerprint or sha256(path)
         except OSError as error:
             raise SourceError(f"cannot read {path}: {error.strerror}") from error
 
     def __iter__(self) -> Iterator[Instruction | Reject]:
-        stem = Path(self.name).stem
+        for line, row in self.raw():
+            yield from adapt(row, f"{self.stem}-{line}", f"{self.name}:{line}")
+
+    @property
+    def stem(self) -> str:
+        """What rows without an id are called by."""
+        return Path(self.name).stem.replace("released:", "")
+
+    def raw(self) -> Iterator[tuple[int, Any]]:
+        """Each row as it is, with its line. Raises `SourceError` where it cannot be read on."""
         try:
-            for line, row in read_rows(self.path):
-                yield from adapt(row, f"{stem}-{line}", f"{self.name}:{line}")
+            yield from read_rows(self.path)
         except OSError as error:
             raise SourceError(f"cannot read {self.path}: {error.strerror or error}") from error
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""Which source a text names: ``seeds``, a path, or ``hub:ID``."""
+"""Which source a text names: ``seeds``, a path, ``hub:ID`` or ``released:NAME``."""
 
 from __future__ import annotations
 
@@ -8,16 +8,22 @@ from gpt4_instruct.errors import SourceError
 from gpt4_instruct.sources.base import Source
 from gpt4_instruct.sources.files import FileSource
 from gpt4_instruct.sources.hub import HubSource
+from gpt4_instruct.sources.released import ReleasedSource
 from gpt4_instruct.sources.seeds import Seeds
 
 __all__ = ["open_source"]
 
 
-def open_source(source: str | Path | Source) -> Source:
+def open_source(source: str | Path | Source, split: str = "") -> Source:
     """The source that a text names; a `Source` comes back as it is.
+
+    Args:
+        source: ``"seeds"``, a path, ``"hub:ID"``, ``"released:NAME"`` or, for the split's own file, ``"released"``.
+        split: which split it is for.
 
     Raises:
         SourceError: there is no such file, it is in no known format, or the Hub has no such dataset.
+        UnknownNameError: no such file was released.
     """
     if isinstance(source, Source):
         return source
@@ -26,8 +32,11 @@ def open_source(source: str | Path | Source) -> Source:
         return Seeds()
     if text.startswith("hub:"):
         return HubSource(text.removeprefix("hub:"))
+    if text == "released" or text.startswith("released:"):
+        return ReleasedSource(text.removeprefix("released").removeprefix(":") or split)
     path = Path(text).expanduser()
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
-        raise SourceError(f"the source {text!r} {what}: give seeds, a .json/.jsonl/.csv/.parquet file, or hub:ID")
+        known = "seeds, released:NAME, hub:ID, or a .json/.jsonl/.csv/.parquet/.zip file"
+        raise SourceError(f"the source {text!r} {what}: give {known}")
     return FileSource(path)

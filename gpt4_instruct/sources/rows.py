@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpt4_instruct.errors import OutputError, SourceError
-from gpt4_instruct.formats import checked, read_rows
+from gpt4_instruct.formats import checked
 from gpt4_instruct.languages import chinese_share
 from gpt4_instruct.records import Language, Reject, Sample
+from gpt4_instruct.sources.files import FileSource
+from gpt4_instruct.sources.find import open_source
 from gpt4_instruct.sources.hub import HubSource
-from gpt4_instruct.sources.seeds import Seeds
+from gpt4_instruct.sources.released import RELEASED
 from gpt4_instruct.sources.shapes import samples
 from gpt4_instruct.storage import read_json
 
@@ -108,9 +110,10 @@ def open_rows(
     """The rows of a file, a dataset or a list, in any shape of `shapes`.
 
     Args:
-        data: the path of a json, jsonl, csv or parquet file or of a zip that holds one; ``"seeds"``; ``"hub:ID"``,
-            ``"hub:ID@REVISION"``, ``"hub:ID:CONFIG"``; a folder that `build` wrote, as ``"FOLDER:CONFIG"`` where it
-            holds several; a `datasets.Dataset`, or the train split of a `datasets.DatasetDict`; a list of dicts.
+        data: the path of a json, jsonl, csv or parquet file or of a zip that holds one; ``"seeds"``;
+            ``"released:NAME"``; ``"hub:ID"``, ``"hub:ID@REVISION"``, ``"hub:ID:CONFIG"``; a folder that `build` wrote,
+            as ``"FOLDER:CONFIG"`` where it holds several; a `datasets.Dataset`, or the train split of a
+            `datasets.DatasetDict`; a list of dicts.
         language: of the answers; by default that of the first 200 instructions, or of each where they are mixed.
 
     Raises:
@@ -143,28 +146,20 @@ def open_rows(
 
 def _named(data: str | Path, language: Language | None) -> Rows:
     text = str(data)
-    if text == "seeds":
-        seeds = Seeds()
-        return Rows(seeds.name, lambda: read_rows(seeds.path), language=language)
-    if text.startswith("hub:"):
-        hub = HubSource(text.removeprefix("hub:"))
-        return Rows(hub.name, hub.raw, stem=hub.stem, language=language, count=hub.count)
+    if text == "released":
+        raise SourceError(f"which released file? Name one of {', '.join(f'released:{name}' for name in RELEASED)}")
     path = Path(text).expanduser()
-    if path.is_file():
-        return Rows(path.name, lambda: _of_file(path), language=language)
+    if path.is_file() or text == "seeds" or text.startswith(("hub:", "released:")):
+        source = open_source(data)
+        assert isinstance(source, FileSource | HubSource)
+        if text.startswith("released:"):
+            language = language or RELEASED[text.removeprefix("released:")].language
+        count = source.count if isinstance(source, HubSource) else lambda: None  # a file would be read for it
+        return Rows(source.name, source.raw, stem=source.stem, language=language, count=count)
     folder, _, config = text.rpartition(":")
     if path.is_dir() or (folder and Path(folder).expanduser().is_dir()):
         return _of_folder(path, "", language) if path.is_dir() else _of_folder(Path(folder), config, language)
     raise SourceError(f"the data {text!r} does not exist: give a file, a folder that build wrote, or hub:ID")
-
-
-def _of_file(path: Path) -> Iterator[tuple[int, Any]]:
-    try:
-        yield from read_rows(path)
-    except OSError as error:
-        raise SourceError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise SourceError(f"cannot read {path}: {error}") from error
 
 
 def _of_folder(folder: Path, config: str, language: Language | None) -> Rows:
@@ -186,6 +181,6 @@ def _of_folder(folder: Path, config: str, language: Language | None) -> Rows:
         raise SourceError(f"{folder / _MANIFEST} is not a manifest of this package: {error}") from error
 
     def read() -> Iterator[tuple[int, Any]]:
-        return enumerate((row for file in files for _, row in _of_file(file)), start=1)
+        return enumerate((row for file in files for _, row in FileSource(file).raw()), start=1)
 
     return Rows(f"{folder.resolve().name}:{config}", read, stem=config, language=language, count=lambda: rows)
