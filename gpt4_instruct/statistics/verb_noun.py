@@ -1,21 +1,22 @@
 """What answers do first: the root verb of each text's first sentence and its object, counted (PAPER.md, section 2).
 
-["I wrote a letter.", "He wrote letters.", "Why?"] ──▶ ("write", "letter"), ("write", "letter"), None
-                                                   ──▶ verb,noun,count
-                                                       write,letter,2
+``"I wrote a letter. ..."`` and ``"He has written three letters."`` both count for ``write, letter``; ``"Why?"`` for
+none.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain, islice
+from typing import Any
 
 from gpt4_instruct.errors import MissingExtraError, UsageError
 from gpt4_instruct.records import well_formed
 from gpt4_instruct.statistics import chinese_pairs, english_pairs
 
-__all__ = ["most_common", "verb_noun_pairs"]
+__all__ = ["mixed_pairs", "most_common", "verb_noun_pairs"]
 
 Pair = tuple[str, str]
 
@@ -49,11 +50,25 @@ def verb_noun_pairs(texts: Iterable[str], language: str = "en", processes: int |
     >>> list(verb_noun_pairs(["他写了三篇文章。然后睡了。", "为什么？"], "zh"))
     [('写', '文章'), None]
     """
-    if language not in _FINDERS:
-        raise UsageError(f"there are no verb-noun pairs for the language {language!r}: write en or zh")
+    return mixed_pairs(((text, language) for text in texts), processes)
+
+
+def mixed_pairs(texts: Iterable[tuple[str, str]], processes: int | None = None) -> Iterator[Pair | None]:
+    """What `verb_noun_pairs` gives, for texts that each bring their language.
+
+    >>> list(mixed_pairs([("I wrote three letters.", "en"), ("他写了三篇文章。", "zh")]))
+    [('write', 'letter'), ('写', '文章')]
+    """
     if processes is not None and processes < 1:
         raise UsageError(f"{processes} processes cannot work: write 1 or more")
-    return _pairs(texts, _FINDERS[language], processes)
+    beginnings = ((well_formed(text[:_BEGINNING_CHARACTERS]), language) for text, language in texts)
+    chunks = iter(partial(_take, beginnings), [])
+    if processes is None:
+        first = list(islice(chunks, 3))
+        chunks = chain(first, chunks)
+        processes = 1 if len(first) < 3 else _cores()
+    found = map(_find, chunks) if processes == 1 else _find_together(chunks, processes)
+    return chain.from_iterable(found)
 
 
 def most_common(pairs: Counter[Pair]) -> list[tuple[str, str, int]]:
@@ -66,22 +81,47 @@ def most_common(pairs: Counter[Pair]) -> list[tuple[str, str, int]]:
     return sorted(rows, key=lambda row: (-row[2], row[:2]))
 
 
-def _pairs(
-    texts: Iterable[str], find: Callable[[Sequence[str]], list[Pair | None]], processes: int | None
-) -> Iterator[Pair | None]:
-    beginnings = (well_formed(text[:_BEGINNING_CHARACTERS]) for text in texts)
-    chunks = iter(lambda: list(islice(beginnings, _CHUNK)), [])
-    if processes is None:
-        first = list(islice(chunks, 3))
-        chunks = chain(first, chunks)
-        processes = 1 if len(first) < 3 else -1
-    if processes == 1:
-        yield from chain.from_iterable(map(find, chunks))
-        return
+def _take(texts: Iterator[tuple[str, str]]) -> list[tuple[str, str]]:
+    return list(islice(texts, _CHUNK))
+
+
+def _find(chunk: Sequence[tuple[str, str]]) -> list[Pair | None]:
+    found: list[Pair | None] = [None] * len(chunk)
+    for language in {language for _, language in chunk}:
+        if language not in _FINDERS:
+            raise UsageError(f"there are no verb-noun pairs for the language {language!r}: write en or zh")
+        numbers = [number for number, text in enumerate(chunk) if text[1] == language]
+        pairs = _FINDERS[language]([chunk[number][0] for number in numbers])
+        for number, pair in zip(numbers, pairs, strict=True):
+            found[number] = pair
+    return found
+
+
+def _cores() -> int:
+    return int(_loky().cpu_count())
+
+
+def _find_together(chunks: Iterable[list[tuple[str, str]]], processes: int) -> Iterator[list[Pair | None]]:
+    # Its workers, unlike those of the standard library, do not run the caller's script once more; and one thread each,
+    # since there are as many of them as cores.
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    workers = _loky().get_reusable_executor(max_workers=processes, env=threads)
+    waiting: deque[Any] = deque()
     try:
-        from joblib import Parallel, delayed
+        for chunk in chunks:
+            waiting.append(workers.submit(_find, chunk))
+            if len(waiting) > 2 * processes:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _loky() -> Any:
+    try:
+        import loky
     except ImportError:
-        raise MissingExtraError("verb-noun statistics in several processes", "joblib", "stats") from None
-    # joblib's workers, unlike the standard library's, do not run the caller's script again.
-    workers = Parallel(n_jobs=processes, return_as="generator", batch_size=1)
-    yield from chain.from_iterable(workers(delayed(find)(chunk) for chunk in chunks))
+        raise MissingExtraError("verb-noun statistics in several processes", "loky", "stats") from None
+    return loky
