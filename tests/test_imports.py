@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "gpt4_instruct"
 # A room may import what stands in an earlier line, and its own files.
 LEVELS = [
     {"__init__", "errors", "records", "prompts"},
-    {"registry", "storage", "formats", "languages", "progress", "models"},
+    {"registry", "storage", "downloads", "formats", "languages", "progress", "models"},
     {"sources"},
     {"teachers", "quality", "statistics", "metrics", "training", "views"},
     {"generation"},

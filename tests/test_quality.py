@@ -74,11 +74,11 @@ def test_what_each_check_catches_and_what_it_lets_pass(sample, expected):
     assert failure(**sample) == expected
 
 
-@pytest.mark.parametrize(("name", "language", "most_refusals"), [("en", "en", 0.05), ("zh", "zh", 0.05)])
+@pytest.mark.parametrize(("name", "language", "most_refusals"), [("en", "en", 0.05), ("zh", "zh", 0.07)])
 def test_the_released_samples_mostly_pass(shared_data, name, language, most_refusals):
     rows = json.loads((shared_data / f"alpaca_gpt4_{name}_500.json").read_text())
     failures = [failure(row["output"], row["instruction"], row["input"], language=language) for row in rows]
-    # PAPER: 21 of 999 English and 7 of 1,000 Chinese refusals by the commonest phrases; 21 of 1,000 without Chinese.
+    # By hand, 24 to 36 of the 500 Chinese rows decline, or say that what they need is not there (tests/labels).
     assert 0 < failures.count("refusal") / len(rows) <= most_refusals
     assert failures.count("wrong_language") / len(rows) <= 0.025
     assert failures.count("echo") <= 1

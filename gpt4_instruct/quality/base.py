@@ -1,24 +1,68 @@
-"""What a check is: a function from a `Sample` to what is wrong with it, or none.
+"""What a check is: it looks at a finished row and says in one line what is wrong with it, or none.
 
 A check is a file of this folder (or an entry point in the group `gpt4_instruct.quality`); its name is the reason that
-its rejects are counted under.
+its findings and rejects are counted under. Most are functions::
+
+    @check("error", Sample("Say hi.", "", " "))
+    def empty(sample: Sample) -> str | None: ...
+
+One that must remember earlier rows is a class: an object is made for each audit, called with each row in order and its
+number, and its `finish` says what only all rows together can tell.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, Protocol, TypeVar
 
 from gpt4_instruct.records import Sample
 from gpt4_instruct.registry import find
 
-__all__ = ["Check", "Sample", "first_failure"]
+__all__ = ["SEVERITIES", "Check", "CheckOverRows", "Sample", "Severity", "Subject", "check", "first_failure"]
+
+# What each means to a user: the row is wrong and is dropped by a cleaning; it may be wrong; it is worth knowing.
+Severity = Literal["error", "warning", "info"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
+
+# What a check looks at: the answer (of a comparison, each one), the task alone, or a comparison's scored answers.
+Subject = Literal["answer", "task", "comparison"]
+
+_C = TypeVar("_C", bound=Callable[..., Any])
 
 
 class Check(Protocol):
     """Says in one line what is wrong with a sample, or none."""
 
     def __call__(self, sample: Sample) -> str | None: ...
+
+
+class CheckOverRows(Protocol):
+    """A check that remembers: made anew for each audit, called with each row in order and its number, from 0."""
+
+    def __call__(self, sample: Sample, row: int) -> str | None: ...
+
+    def finish(self) -> Iterator[tuple[int | None, str]]:
+        """What all rows together show: a row's number, or none where it is of the whole, and a reason."""
+
+
+def check(severity: Severity, *example: Sample, of: Subject = "answer", optional: bool = False) -> Callable[[_C], _C]:
+    """Says of a check what an audit needs to know. A check without it is a warning on an answer.
+
+    Args:
+        severity: of its findings.
+        *example: rows that it finds something in, in order; shown to users and held by a test.
+        of: what it looks at.
+        optional: only run when it is asked for.
+    """
+
+    def mark(found: _C) -> _C:
+        found.severity = severity  # type: ignore[attr-defined]
+        found.example = example  # type: ignore[attr-defined]
+        found.subject = of  # type: ignore[attr-defined]
+        found.optional = optional  # type: ignore[attr-defined]
+        return found
+
+    return mark
 
 
 def first_failure(checks: Sequence[str], sample: Sample) -> tuple[str, str] | None:
@@ -28,8 +72,8 @@ def first_failure(checks: Sequence[str], sample: Sample) -> tuple[str, str] | No
     ('truncated', 'cut off at the token limit after 8 characters')
     """
     for name in checks:
-        check: Check = find("quality", name)
-        detail = check(sample)
+        looks: Check = find("quality", name)
+        detail = looks(sample)
         if detail is not None:
             return name, detail
     return None

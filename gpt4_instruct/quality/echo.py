@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from gpt4_instruct.prompts import MARKERS
-from gpt4_instruct.quality.base import Sample
+from gpt4_instruct.quality.base import Sample, check
 
 __all__ = ["echo"]
 
 
+@check("error", Sample("Say hi.", "", "### Instruction:\nSay hi."))
 def echo(sample: Sample) -> str | None:
     """Fails an answer that holds a heading of the prompt, or is the instruction again.
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from gpt4_instruct.quality.base import Sample
+from gpt4_instruct.quality.base import Sample, check
 
 __all__ = ["empty"]
 
 
+@check("error", Sample("Say hi.", "", " \n"))
 def empty(sample: Sample) -> str | None:
     """Fails an answer of white space only.
 

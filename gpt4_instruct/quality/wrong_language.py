@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from gpt4_instruct.languages import chinese_share
-from gpt4_instruct.quality.base import Sample
+from gpt4_instruct.quality.base import Sample, check
+from gpt4_instruct.quality.texts import CODE
 
 __all__ = ["wrong_language"]
 
@@ -16,7 +17,8 @@ _FEWEST_WORDS = 6
 _FUNCTION_WORD = re.compile(
     r"\b(?:the|is|are|was|were|and|this|that|it|you|i|of)\b|[\u3040-\u30ff\uac00-\ud7af]", re.IGNORECASE
 )
-_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`|\$\$.*?\$\$|\$[^$\n]+\$|https?://\S+", re.DOTALL)
+# Words of another language that the task is about, as in: Turn "He likes to ride his bike" into a question.
+_MATERIAL = re.compile(r"[\"“‘'「]\W*(?:[A-Za-z']+\W+){3,}|^\W*(?:[A-Za-z']+[^\w\n]+){5,}", re.MULTILINE)
 # Tasks whose right answer may be in another language than the task.
 _OTHER_LANGUAGE = re.compile(
     r"\b(?:translat\w*|chinese|mandarin|japanese|korean|kanji|pinyin|hanzi|bilingual)\b"
@@ -24,12 +26,14 @@ _OTHER_LANGUAGE = re.compile(
     re.IGNORECASE,
 )
 _CODE_TASK = re.compile(
-    r"\b(?:code|function|program|script|sql|html|css|python|java|javascript|regex|query|json|xml|latex|shell|bash|c\+\+)\b"
+    r"\b(?:code|function|program|script|sql|html|css|python|java|javascript|regex|query|json|xml|latex|shell|bash"
+    r"|c\+\+)\b"
     r"|代码|函数|编程|程序|脚本|查询语句|正则|表达式|公式|方程|网页",
     re.IGNORECASE,
 )
 
 
+@check("error", Sample("法国的首都是哪里？", "", "The capital of France is Paris.", language="zh"))
 def wrong_language(sample: Sample) -> str | None:
     """Fails an answer in another language than `sample.language`.
 
@@ -44,7 +48,7 @@ def wrong_language(sample: Sample) -> str | None:
     >>> wrong_language(Sample("Name a colour.", "", "红色"))
     'expected English; Han characters are 100 % of its words'
     """
-    share = chinese_share(_CODE.sub(" ", sample.output))
+    share = chinese_share(CODE.sub(" ", sample.output))
     if share is None:
         return None
     wrong = share < _LEAST_SHARE if sample.language == "zh" else share > 1 - _LEAST_SHARE
@@ -53,7 +57,12 @@ def wrong_language(sample: Sample) -> str | None:
     if sample.language == "zh" and share == 0 and not _is_prose(sample.output):
         return None
     task = f"{sample.instruction}\n{sample.input}"
-    if _OTHER_LANGUAGE.search(sample.instruction) or _CODE_TASK.search(sample.instruction):
+    if _OTHER_LANGUAGE.search(sample.instruction) or (sample.language == "zh" and _MATERIAL.search(task)):
+        return None
+    # Code may stand without a fence; where it has one, what stands around it is prose.
+    if _CODE_TASK.search(sample.instruction) and (
+        "```" not in sample.output or not _is_prose(CODE.sub(" ", sample.output))
+    ):
         return None
     if sample.output.strip().rstrip(".。!！") in task:
         return None

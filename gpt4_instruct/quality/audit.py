@@ -1,0 +1,394 @@
+"""Runs checks over rows; says what they found, row by row and in numbers; parts the good rows from the bad.
+
+A finding::
+
+    {"row": 17, "check": "refusal", "severity": "error", "reason": "declines: I cannot draw", "file": "rows.json"}
+
+``row`` counts from 0, as in ``dataset[17]``; it is null where a finding is of the whole file.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from gpt4_instruct.errors import MissingExtraError, UsageError
+from gpt4_instruct.progress import progress
+from gpt4_instruct.quality.base import SEVERITIES, Sample, Severity, Subject
+from gpt4_instruct.quality.texts import excerpt
+from gpt4_instruct.records import Reject
+from gpt4_instruct.registry import find, names
+from gpt4_instruct.sources.rows import Rows
+from gpt4_instruct.storage import replacing
+
+__all__ = ["Audited", "Finding", "choose", "describe_checks", "examine", "part", "write_findings"]
+
+PARTS = 60  # of a file, in which findings are counted, to show where in it they stand
+_EXAMPLES = 4  # rows that are shown of each check
+_LOOKED_AT = 50_000  # characters of a text: of a longer one its first and last half, so that no row takes minutes
+_SHOWN = 400  # characters of a text of an example
+# An answer of a comparison may be bad on purpose: what would be wrong in training data is one step less so there.
+_LOWERED: dict[Severity, Severity] = {"error": "warning", "warning": "info", "info": "info"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found in a row.
+
+    Attributes:
+        row: its number, from 0; none where the finding is of the whole.
+        check: the check's name, or a reject's reason for a row that could not be read.
+        severity: ``"error"``, ``"warning"`` or ``"info"``.
+        reason: what is wrong, in one line.
+        file: the data's name.
+    """
+
+    row: int | None
+    check: str
+    severity: Severity
+    reason: str
+    file: str
+
+
+@dataclass
+class Audited:
+    """What an audit found in one file or dataset.
+
+    Attributes:
+        name: of the data.
+        rows: how many there are.
+        findings: in the order of the rows; those of the whole come last.
+        checks: the names of the checks that were run.
+        not_run: those that could not be, and why.
+        languages: samples by language.
+        examples: for each check, a few rows with a finding: ``row``, ``reason``, and the texts, shortened.
+        seconds: how long it took.
+    """
+
+    name: str
+    rows: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    checks: list[str] = field(default_factory=list)
+    not_run: dict[str, str] = field(default_factory=dict)
+    languages: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def rows_with(self, *severities: Severity) -> set[int]:
+        """The numbers of the rows that have a finding of one of these severities; of any, where none is named."""
+        wanted = severities or SEVERITIES
+        return {each.row for each in self.findings if each.row is not None and each.severity in wanted}
+
+    def summary(self) -> dict[str, Any]:
+        """The counts, as plain data: of each check that was run, its severity, findings, rows, share and examples."""
+        severity: dict[str, Severity] = {name: _severity(find("quality", name)) for name in self.checks}
+        worst: dict[str, Severity] = {}
+        found: Counter[str] = Counter()
+        rows: dict[str, set[int]] = {}
+        parts: dict[str, list[int]] = {}
+        for each in self.findings:
+            found[each.check] += 1
+            if SEVERITIES.index(each.severity) < SEVERITIES.index(worst.get(each.check, "info")):
+                worst[each.check] = each.severity
+            worst.setdefault(each.check, each.severity)
+            if each.row is not None:
+                rows.setdefault(each.check, set()).add(each.row)
+                where = parts.setdefault(each.check, [0] * PARTS)
+                where[each.row * PARTS // max(1, self.rows)] += 1
+        severity |= worst  # on comparisons it is less than the check's own
+        return {
+            "name": self.name,
+            "rows": self.rows,
+            "rows_with_findings": len(self.rows_with()),
+            "rows_by_severity": {name: len(self.rows_with(name)) for name in SEVERITIES},
+            "languages": dict(self.languages.most_common()),
+            "seconds": round(self.seconds, 2),
+            "not_run": self.not_run,
+            "checks": {
+                name: {
+                    "severity": severity[name],
+                    "what": _what(name),
+                    "findings": found[name],
+                    "rows": len(rows.get(name, ())),
+                    "share": round(len(rows.get(name, ())) / max(1, self.rows), 6),
+                    "where": parts.get(name, []),
+                    "examples": self.examples.get(name, []),
+                }
+                for name in sorted(severity, key=lambda name: (SEVERITIES.index(severity[name]), -found[name], name))
+            },
+        }
+
+
+def _severity(found: Any) -> Severity:
+    severity: Severity = getattr(found, "severity", "warning")
+    return severity
+
+
+def _subject(found: Any) -> Subject:
+    subject: Subject = getattr(found, "subject", "answer")
+    return subject
+
+
+def _what(name: str) -> str:
+    """What a check looks for: the first line of its file; nothing for a reject's reason."""
+    module = sys.modules.get(getattr(find("quality", name), "__module__", "")) if name in names("quality") else None
+    return ((module and module.__doc__) or "").strip().split("\n")[0]
+
+
+@dataclass
+class _Look:
+    """A check, ready to run."""
+
+    name: str
+    severity: Severity
+    subject: Subject
+    call: Callable[[Sample, int], str | None]
+    finish: Callable[[], Iterator[tuple[int | None, str]]] | None
+
+
+def choose(checks: Sequence[str] | None = None, *, skip: Sequence[str] = (), optional: Sequence[str] = ()) -> list[str]:
+    """The names of the checks to run.
+
+    Args:
+        checks: these and no others; by default all but the optional ones.
+        skip: not these.
+        optional: these optional ones, too.
+
+    Raises:
+        UnknownNameError: there is no such check.
+        UsageError: none is left.
+    """
+    for name in (*(checks or ()), *skip, *optional):
+        find("quality", name)
+    every = [
+        name for name in names("quality") if name in optional or not getattr(find("quality", name), "optional", False)
+    ]
+    chosen = [name for name in dict.fromkeys(checks if checks is not None else every) if name not in skip]
+    if not chosen:
+        raise UsageError(f"no check is left to run. Known: {', '.join(names('quality'))}")
+    return chosen
+
+
+def describe_checks() -> list[tuple[str, Severity, Subject, str]]:
+    """Every check: its name, severity, what it looks at, and the first line of its file."""
+    found = []
+    for name in names("quality"):
+        each = find("quality", name)
+        what = _what(name) + (" Only where near duplicates are asked for." if getattr(each, "optional", False) else "")
+        found.append((name, _severity(each), _subject(each), what))
+    return sorted(found, key=lambda row: (SEVERITIES.index(row[1]), row[0]))
+
+
+def _prepare(name: str) -> _Look:
+    found = find("quality", name)
+    severity, subject = _severity(found), _subject(found)
+    if isinstance(found, type):
+        looks = found()
+        return _Look(name, severity, subject, looks, looks.finish)
+    for example in getattr(found, "example", ())[:1]:
+        found(example)  # what it needs and is not installed shows here, before anything is read
+    return _Look(name, severity, subject, lambda sample, row: found(sample), None)
+
+
+def examine(rows: Rows, checks: Sequence[str], *, required: Sequence[str] = ()) -> Audited:
+    """Runs checks over rows, once through.
+
+    Args:
+        rows: what `sources.rows.open_rows` opened.
+        checks: their names.
+        required: of these, what cannot run is an error; of the others, it is said in `Audited.not_run`.
+
+    Raises:
+        MissingExtraError: a required check needs a library that is not installed.
+        SourceError: the rows cannot be read.
+        UsageError: a check of an installed package fails itself.
+    """
+    started = time.monotonic()
+    audited = Audited(rows.name)
+    looks = []
+    for name in checks:
+        try:
+            looks.append(_prepare(name))
+        except MissingExtraError as error:
+            if name in required:
+                raise
+            audited.not_run[name] = str(error)
+    audited.checks = [each.name for each in looks]
+    any_scored = False
+    with progress(rows.count, f"audit {rows.name}", "row") as bar:
+        for number, raw, found in rows:
+            bar.update()
+            audited.rows += 1
+            if isinstance(found, Reject):
+                finding = Finding(number, found.reason, "error", found.detail, rows.name)
+                _keep(audited, finding, {"text": _shorten(raw)} if raw is not None else {})
+                continue
+            for sample in found:
+                audited.languages[sample.language] += 1
+                any_scored = any_scored or bool(sample.scored)
+                bounded = _bounded(sample)
+                for look in looks:
+                    _look(audited, look, bounded, number)
+    if not any_scored:  # nothing was there to look at
+        audited.checks = [each.name for each in looks if each.subject != "comparison"]
+    for look in looks:
+        for where, reason in look.finish() if look.finish else ():
+            _keep(audited, Finding(where, look.name, look.severity, reason, rows.name), {})
+    order = {name: place for place, name in enumerate(checks)}
+    last = audited.rows
+    audited.findings.sort(key=lambda each: (last if each.row is None else each.row, order.get(each.check, -1)))
+    _show_late_examples(audited, rows)
+    audited.seconds = time.monotonic() - started
+    return audited
+
+
+def _bounded(sample: Sample) -> Sample:
+    if max(len(sample.instruction), len(sample.input), len(sample.output)) <= _LOOKED_AT:
+        return sample
+    instruction, input, output = (
+        text if len(text) <= _LOOKED_AT else text[: _LOOKED_AT // 2] + text[-_LOOKED_AT // 2 :]
+        for text in (sample.instruction, sample.input, sample.output)
+    )
+    return replace(sample, instruction=instruction, input=input, output=output)
+
+
+def _look(audited: Audited, look: _Look, sample: Sample, row: int) -> None:
+    if look.subject == "comparison" and not sample.scored:
+        return
+    try:
+        if look.subject != "answer" or not sample.scored:
+            reason = look.call(sample, row)
+            found = [] if reason is None else [(reason, look.severity, sample)]
+        else:
+            found = _of_each_answer(look, sample, row)
+    except Exception as error:  # a stranger's check, or a fault of ours: say where, rather than a traceback
+        what = f"the check {look.name} failed at row {row}: {type(error).__name__}: {error}"
+        raise UsageError(f"{what}; --skip {look.name} leaves it out") from error
+    for reason, severity, shown in found:
+        _keep(audited, Finding(row, look.name, severity, reason, audited.name), _texts(shown))
+
+
+def _of_each_answer(look: _Look, sample: Sample, row: int) -> list[tuple[str, Severity, Sample]]:
+    """What a check finds in each answer of a comparison; once, where it is the task's fault and the same for all."""
+    answers = [(each.source, replace(sample, output=each.response, scored=())) for each in sample.scored]
+    reasons = [look.call(answer, row) for _, answer in answers]
+    severity = _LOWERED[look.severity]
+    if len(reasons) > 1 and reasons[0] is not None and len(set(reasons)) == 1:
+        return [(reasons[0], severity, sample)]
+    return [
+        (f"{source}: {reason}", severity, answer)
+        for (source, answer), reason in zip(answers, reasons, strict=True)
+        if reason is not None
+    ]
+
+
+def _keep(audited: Audited, finding: Finding, texts: dict[str, str]) -> None:
+    audited.findings.append(finding)
+    shown = audited.examples.setdefault(finding.check, [])
+    if len(shown) < _EXAMPLES and (not shown or shown[-1]["row"] != finding.row):
+        shown.append({"row": finding.row, "reason": finding.reason, **texts})
+
+
+def _texts(sample: Sample) -> dict[str, str]:
+    texts = {"instruction": sample.instruction, "input": sample.input, "output": sample.output, "label": sample.label}
+    if sample.scored:
+        texts["answers"] = "\n".join(
+            f"[{'-' if each.score is None else f'{each.score:g}'}] {each.source}: {excerpt(each.response, 120)}"
+            for each in sample.scored
+        )
+    return {name: _shorten(text) for name, text in texts.items() if text}
+
+
+def _shorten(value: Any) -> str:
+    """The text's beginning and end, since a truncated one is told by its end."""
+    text: str = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    if len(text) <= _SHOWN:
+        return text
+    return f"{text[: _SHOWN * 2 // 3]} […] {text[-_SHOWN // 3 :]}"
+
+
+def _show_late_examples(audited: Audited, rows: Rows) -> None:
+    """Adds the texts of the examples whose rows were only named after all rows were seen."""
+    wanted = {
+        example["row"]: example
+        for examples in audited.examples.values()
+        for example in examples
+        if len(example) == 2 and example["row"] is not None
+    }
+    if not wanted:
+        return
+    last = max(wanted)
+    for number, _, found in rows:
+        if number in wanted and not isinstance(found, Reject):
+            texts = _texts(found[0])
+            for examples in audited.examples.values():
+                for example in examples:
+                    if example["row"] == number and len(example) == 2:
+                        example.update(texts)
+        if number >= last:
+            return
+
+
+def write_findings(path: Path, audited: Sequence[Audited]) -> None:
+    """Writes every finding as a line of JSON, whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for each in audited:
+            for finding in each.findings:
+                file.write(json.dumps(asdict(finding), ensure_ascii=False) + "\n")
+
+
+def part(
+    rows: Rows, audited: Audited, kept: Path, dropped: Path, severities: Sequence[Severity] = ("error",)
+) -> tuple[int, int]:
+    """Writes the rows without findings of some severities, unchanged, and the others with their findings.
+
+    A line of `dropped`: ``{"row": 17, "reasons": [{"check", "severity", "reason"}], "data": {...}}``.
+
+    Args:
+        rows: those that were audited, to be read once more.
+        audited: what was found in them.
+        kept: a path that ends in ``.jsonl``.
+        dropped: likewise.
+        severities: of the findings that drop a row.
+
+    Returns:
+        how many rows were kept, and how many dropped.
+
+    Raises:
+        OutputError: a file cannot be written; both are whole or not there.
+        SourceError: the rows changed since they were audited.
+    """
+    reasons: dict[int, list[Finding]] = {}
+    drop = audited.rows_with(*severities)
+    for finding in audited.findings:
+        if finding.row in drop:
+            reasons.setdefault(finding.row, []).append(finding)
+    counts = [0, 0]
+    with ExitStack() as stack:
+        paths = [stack.enter_context(replacing(path)) for path in (kept, dropped)]
+        files = [stack.enter_context(path.open("w", encoding="utf-8")) for path in paths]
+        bar = stack.enter_context(progress(lambda: audited.rows, f"clean {rows.name}", "row"))
+        for number, raw, found in rows:
+            bar.update()
+            bad = number in drop
+            content = raw
+            if bad:
+                why = [
+                    {"check": each.check, "severity": each.severity, "reason": each.reason} for each in reasons[number]
+                ]
+                data = raw if raw is not None or not isinstance(found, Reject) else asdict(found)
+                content = {"row": number, "reasons": why, "data": data}
+            files[bad].write(json.dumps(content, ensure_ascii=False, default=str) + "\n")
+            counts[bad] += 1
+    return counts[0], counts[1]

@@ -1,0 +1,50 @@
+"""The answer is the task again, or its input, word for word."""
+
+from __future__ import annotations
+
+import re
+
+from gpt4_instruct.quality.base import Sample, check
+from gpt4_instruct.quality.texts import essence, excerpt
+
+__all__ = ["copied"]
+
+# Tasks whose right answer may be their input: a sentence that needs no correction, a word that is the one looked for.
+_MAY_COPY = re.compile(
+    r"\b(?:copy|repeat|quote|echo|reproduce|type|output|print|extract|identify|find|select|choose|pick|correct"
+    r"|proofread|check|edit|fix"
+    r"|punctuat\w*|capitali[sz]\w*|spell\w*|grammar|sort|arrange|order|alphabetical\w*|remove|delete|unscramble|which"
+    r"|what|who|name|format|round|convert|if necessary|if needed|divide|split|segment|paragraphs?|sentences from)\b"
+    r"|复制|重复|引用|提取|识别|找|选|挑|改正|纠正|更正|修改|校对|检查|标点|大小写|拼写|语法|排序|排列|删除|去掉|格式|分段|划分|拆分|哪|什么|谁|输出",
+    re.IGNORECASE,
+)
+_FEWEST_WORDS = 3  # a name or a number that is asked for may well be the input
+
+
+@check(
+    "warning",
+    Sample("Rewrite this in a friendlier tone.", "Close the door when you leave.", "Close the door when you leave."),
+)
+def copied(sample: Sample) -> str | None:
+    """Fails an answer that equals the instruction or the input but for case, space and punctuation.
+
+    >>> copied(Sample("Say hi to the whole class.", "", "say hi to the whole class"))
+    "is the instruction again: 'say hi to the whole class'"
+    >>> copied(Sample("Correct the sentence.", "He goes home.", "He goes home.")) is None
+    True
+    """
+    for name in ("instruction", "input"):
+        text = getattr(sample, name)
+        # Lengths first: nearly all rows end here.
+        if not text or abs(len(text) - len(sample.output)) > 20 + len(text) // 4:
+            continue
+        same = essence(text)
+        if len(same) < 2 * _FEWEST_WORDS or same != essence(sample.output):
+            continue
+        han = any("\u4e00" <= letter <= "\u9fff" for letter in same)
+        if len(same if han else same.split()) < _FEWEST_WORDS:
+            continue
+        if name == "input" and _MAY_COPY.search(sample.instruction):
+            continue
+        return f"is the {name} again: {excerpt(sample.output)!r}"
+    return None

@@ -1,0 +1,51 @@
+"""The same task stands at an earlier row, word for word."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+from gpt4_instruct.quality.base import Sample, check
+from gpt4_instruct.quality.texts import essence
+
+__all__ = ["Duplicate"]
+
+
+@check("error", Sample("Name a fish.", "", "Cod."), Sample("Name a fish", "", "Hake."), of="task")
+class Duplicate:
+    """Fails every row but the first of those with one instruction and input, but for case, space and punctuation.
+
+    Symbols count where the task is nothing else but them: "2 + 2" is not "2 - 2".
+
+    >>> looks = Duplicate()
+    >>> [looks(Sample(task, "", "x"), row) for row, task in enumerate(["Name a fish.", "A bird.", "name a  fish"])]
+    [None, None, 'the task of row 0 again, with the same answer']
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[bytes, tuple[int, bytes]] = {}  # 16 bytes a row, whatever its length
+
+    def __call__(self, sample: Sample, row: int) -> str | None:
+        key = _digest(_task_essence(sample.instruction), _task_essence(sample.input))
+        answer = _digest(sample.output, *(each.response for each in sample.scored))
+        first = self._seen.setdefault(key, (row, answer))
+        if first[0] == row:
+            return None
+        return f"the task of row {first[0]} again, with {'the same' if first[1] == answer else 'another'} answer"
+
+    def finish(self) -> Iterator[tuple[int | None, str]]:
+        """Nothing more."""
+        return iter(())
+
+
+def _task_essence(text: str) -> str:
+    # Signs between digits or letters make another task: 2 + 2, C++, x < y.
+    signs = "".join(letter for letter in text if letter in "+-*/=<>^%#$&|~")
+    return f"{essence(text)}\0{signs}"
+
+
+def _digest(*texts: str) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for text in texts:
+        digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
+    return digest.digest()

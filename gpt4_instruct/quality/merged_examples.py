@@ -1,0 +1,79 @@
+"""One row holds several: the answer goes on with another task, as when a generated batch was cut apart wrongly."""
+
+from __future__ import annotations
+
+import re
+
+from gpt4_instruct.quality.base import Sample, check
+from gpt4_instruct.quality.texts import excerpt
+
+__all__ = ["merged_examples"]
+
+_HEADING = re.compile(
+    r"^[ \t#>*\d.)]*(?P<word>instruction|input|output|response|task|指令|指示|输入|输出"
+    r"|任务)\s*\d*\**\s*[:：]\**[ \t]*(?P<rest>.*)",
+    re.IGNORECASE | re.MULTILINE,
+)
+# Alpaca's generation prompt numbers its tasks and parts them with "###"; <noinput> stands in them, too.
+_MARK = re.compile(r"<noinput>|<nooutput>|^###\s*$|^###\s*\d+\.\s", re.IGNORECASE | re.MULTILINE)
+# An answer noted behind the task: "He go home. (Corrected sentence: He goes home.)".
+_NOTED = re.compile(
+    r"\((?:rewritten|corrected|revised|output|answer|result|translation|no change)[^:()]{0,40}(?::|needed)[^()]*\)?\s*$"
+    r"|[（(](?:改写|修改|更正|答案|输出|结果|翻译)[^:：()（）]{0,10}[:：][^()（）]*[)）]?\s*$",
+    re.IGNORECASE,
+)
+_TASK_WORDS = {"instruction", "task", "指令", "指示", "任务"}
+_IN_WORDS = {"input", "输入"}
+_OUT_WORDS = {"output", "response", "输出"}
+# Tasks that ask for such headings.
+_WANTED = re.compile(
+    r"\b(?:examples?|instructions?|inputs?|outputs?|tasks?|function|program|code|algorithm|prompt|test cases?"
+    r"|template)\b"
+    r"|示例|例子|指令|输入|输出|任务|函数|程序|代码|算法|测试",
+    re.IGNORECASE,
+)
+
+
+@check(
+    "error",
+    Sample("Name a colour.", "", "Blue.\n\nInstruction: Add the numbers.\nInput: 2, 3\nOutput: 5"),
+)
+def merged_examples(sample: Sample) -> str | None:
+    """Fails an answer with headings of a further task in it, and a task that already holds its answer.
+
+    >>> merged_examples(Sample("Name a colour.", "", "Blue.\\n###\\n2. Instruction: Name a fish."))
+    "goes on with another example: '###'"
+    >>> merged_examples(Sample("Sort.\\nInput: 2 1\\nOutput: 1 2", "3 1", "1 3"))
+    "the task holds an answer already: 'Output: 1 2'"
+    >>> merged_examples(Sample("Explain recursion.", "", "Instructions: call yourself.")) is None
+    True
+    """
+    found = _second_task(sample) if ":" in sample.output or "：" in sample.output or "#" in sample.output else None
+    found = found or (_MARK.search(sample.output) and (_MARK.search(sample.output) or [""])[0])
+    if found and not (_MARK.search(sample.instruction) or _MARK.search(sample.input)):
+        return f"goes on with another example: {excerpt(found)!r}"
+    noted = None if sample.input.strip() else _NOTED.search(sample.instruction)
+    if noted is not None:
+        return f"the task holds an answer already: {excerpt(noted[0])!r}"
+    if sample.input.strip() and (":" in sample.instruction or "：" in sample.instruction):
+        words = {each["word"].lower(): each for each in _HEADING.finditer(sample.instruction)}
+        answers = [each for word, each in words.items() if word in _OUT_WORDS and each["rest"].strip()]
+        if answers and words.keys() & (_IN_WORDS | _TASK_WORDS):
+            return f"the task holds an answer already: {excerpt(answers[0][0])!r}"
+    return None
+
+
+def _second_task(sample: Sample) -> str | None:
+    """The heading in the answer behind which another task begins."""
+    headings = list(_HEADING.finditer(sample.output))
+    if len(headings) < 2:
+        return None
+    words = [each["word"].lower() for each in headings]
+    inside = [each for each, word in zip(headings, words, strict=True) if word in _TASK_WORDS and each.start() > 0]
+    has_more = any(word in _OUT_WORDS | _IN_WORDS for word in words)
+    if inside and has_more and not _WANTED.search(sample.instruction):
+        return inside[0][0]
+    answers = [each for each, word in zip(headings, words, strict=True) if word in _OUT_WORDS]
+    if len(answers) > 1 and not _WANTED.search(sample.instruction):
+        return answers[1][0]
+    return None
