@@ -32,7 +32,8 @@ if TYPE_CHECKING:
         UsageError,
     )
     from gpt4_instruct.publishing.show import show
-    from gpt4_instruct.records import Answer, Instruction, Message, Reject, Request, Row, Sampling, Scored
+    from gpt4_instruct.quality.audit import Finding
+    from gpt4_instruct.records import Answer, Instruction, Message, Reject, Request, Row, Sample, Sampling, Scored
     from gpt4_instruct.sources.base import Source
     from gpt4_instruct.splits.base import Split
     from gpt4_instruct.splits.build import BuildResult, build, load
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from gpt4_instruct.splits.unnatural import Unnatural
     from gpt4_instruct.teachers.base import BatchTeacher, Response, Teacher, completion
     from gpt4_instruct.teachers.replay import Replay
+    from gpt4_instruct.workflows import AuditResult, audit
 
 __version__ = "0.1.0"
 
@@ -65,9 +67,10 @@ _FROM = {
         "UnknownNameError",
         "UsageError",
     ),
-    "records": ("Answer", "Instruction", "Message", "Reject", "Request", "Row", "Sampling", "Scored"),
+    "records": ("Answer", "Instruction", "Message", "Reject", "Request", "Row", "Sample", "Sampling", "Scored"),
     "sources.base": ("Source",),
     "publishing.show": ("show",),
+    "quality.audit": ("Finding",),
     "splits.base": ("Split",),
     "splits.build": ("BuildResult", "build", "load"),
     "splits.chinese": ("Chinese",),
@@ -78,11 +81,13 @@ _FROM = {
     "splits.unnatural": ("Unnatural",),
     "teachers.base": ("BatchTeacher", "Response", "Teacher", "completion"),
     "teachers.replay": ("Replay",),
+    "workflows": ("AuditResult", "audit"),
 }
 _MODULE = {name: module for module, names in _FROM.items() for name in names}
 
 __all__ = [
     "Answer",
+    "AuditResult",
     "BatchTeacher",
     "BudgetError",
     "BuildResult",
@@ -90,6 +95,7 @@ __all__ = [
     "Comparison",
     "English",
     "Estimate",
+    "Finding",
     "Gpt4InstructError",
     "IncompleteError",
     "Instruction",
@@ -106,6 +112,7 @@ __all__ = [
     "Response",
     "Row",
     "RunStoppedError",
+    "Sample",
     "Sampling",
     "Scored",
     "Source",
@@ -119,6 +126,7 @@ __all__ = [
     "Unnatural",
     "UsageError",
     "__version__",
+    "audit",
     "build",
     "completion",
     "estimate",

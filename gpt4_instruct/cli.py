@@ -17,6 +17,7 @@ from gpt4_instruct.errors import Gpt4InstructError, InterruptedRunError
 if TYPE_CHECKING:
     from gpt4_instruct.generation.ledger import Ledger
     from gpt4_instruct.splits.estimate import Estimate
+    from gpt4_instruct.workflows import AuditResult
 
 __all__ = ["app", "main"]
 
@@ -35,6 +36,24 @@ def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"gpt4-instruct {__version__}")
         raise typer.Exit
+
+
+def _list_checks(wanted: bool) -> None:
+    if not wanted:
+        return
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    from gpt4_instruct.quality.audit import describe_checks
+
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
+    for name in ("check", "severity", "of", "what it finds"):
+        table.add_column(name, no_wrap=name != "what it finds")
+    for row in describe_checks():
+        table.add_row(*row)
+    Console().print(table)
+    raise typer.Exit
 
 
 @app.callback()
@@ -154,6 +173,90 @@ def show(
     from gpt4_instruct.publishing.show import show as run
 
     run(folder, rows)
+
+
+@app.command()
+def audit(
+    data: Annotated[
+        list[str],
+        typer.Argument(help="Files, folders that build wrote, hub:ID or released:NAME.", show_default=False),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="A folder for audit.jsonl, summary.json and report.html. (default: none)")
+    ] = None,
+    clean: Annotated[
+        bool, typer.Option("--clean", help="Write the kept rows, and those dropped with their reasons, to --out, too.")
+    ] = False,
+    drop: Annotated[
+        str, typer.Option(help="What --clean drops: rows with an error, or with a warning, too.")
+    ] = "error",
+    check: Annotated[list[str] | None, typer.Option(help="Only this check; may be given again. (default: all)")] = None,
+    skip: Annotated[list[str] | None, typer.Option(help="Not this check; may be given again. (default: none)")] = None,
+    near_duplicates: Annotated[
+        bool, typer.Option("--near-duplicates", help="Look for answers that are nearly the same, by MinHash.")
+    ] = False,
+    language: Annotated[str | None, typer.Option(help="en or zh. (default: told from the rows)")] = None,
+    checks: Annotated[
+        bool, typer.Option("--checks", callback=_list_checks, is_eager=True, help="List the checks and end.")
+    ] = False,
+) -> None:
+    """Say what is wrong with instruction data, row by row; clean it.
+
+    Rows count from 0. A finding is an error (the row is wrong), a warning (it may be) or an info.
+    """
+    from gpt4_instruct.workflows import audit as run
+
+    result = run(
+        *data,
+        out=out,
+        clean=clean,
+        drop=drop,  # type: ignore[arg-type]
+        checks=check or None,
+        skip=skip or (),
+        near_duplicates=near_duplicates,
+        language=language,  # type: ignore[arg-type]
+    )
+    _print_audit(result)
+
+
+def _print_audit(result: AuditResult) -> None:
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    for number, found in enumerate(result.summary["data"]):
+        bad, rows = found["rows_by_severity"]["error"], found["rows"]
+        title = f"{found['name']}: {rows:,} rows, {found['rows_with_findings']:,} with findings, {bad:,} with errors"
+        table = Table(title=Text(title), title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
+        for name in ("check", "severity", "rows", "share", "for example"):
+            number_like = name in {"rows", "share"}
+            table.add_column(name, justify="right" if number_like else "left", no_wrap=name != "for example")
+        for name, each in found["checks"].items():
+            if each["findings"]:
+                example = each["examples"][0] if each["examples"] else {"row": None, "reason": ""}
+                where = "" if example["row"] is None else f"row {example['row']:,}: "
+                shares = (f"{each['rows']:,}", f"{each['share']:.1%}") if each["rows"] else ("all", "")
+                table.add_row(name, each["severity"], *shares, Text(f"{where}{example['reason']}"))
+        if table.row_count:
+            console.print(table)
+        else:
+            typer.echo(f"{title}: nothing was found")
+        for why in found["not_run"].values():
+            typer.echo(f"not run: {why}")
+        if result.kept:
+            typer.echo(f"kept {_lines(result.kept[number]):,} rows in {result.kept[number]}")
+            typer.echo(
+                f"dropped {_lines(result.dropped[number]):,} rows, with their reasons, in {result.dropped[number]}"
+            )
+    if result.report:
+        typer.echo(f"the findings are in {result.report.with_name('audit.jsonl')}, the page is {result.report}")
+
+
+def _lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(1 for _ in file)
 
 
 def _print_estimate(found: Estimate) -> None:

@@ -1,0 +1,203 @@
+"""Whole commands as functions, from reading to the page: what a command line calls, and a notebook can.
+
+The rooms below find things out and save them as plain data; pages and figures are drawn from what was saved. Here the
+two meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gpt4_instruct
+from gpt4_instruct.errors import OutputError, SourceError, UsageError
+from gpt4_instruct.publishing.folder import MANIFEST, read_manifest
+from gpt4_instruct.quality.audit import Audited, Finding, choose, examine, part, write_findings
+from gpt4_instruct.quality.base import SEVERITIES, Severity
+from gpt4_instruct.records import Language
+from gpt4_instruct.reports import audit_page
+from gpt4_instruct.sources.rows import Rows, open_rows
+from gpt4_instruct.storage import replace_text, write_json
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+__all__ = ["AuditResult", "audit"]
+
+_AUDIT_FILE = "summary.json"
+_NEAR = ("similar_output",)  # what near_duplicates=True adds to the checks
+
+
+@dataclass(frozen=True, slots=True)
+class AuditResult:
+    """What an audit found.
+
+    Attributes:
+        summary: the counts, as in ``summary.json``: ``{"package", "data": [{"name", "rows", "rows_with_findings",
+            "rows_by_severity", "languages", "checks": {name: {"severity", "findings", "rows", "share", ...}}, ...}]}``.
+        findings: every finding, in the order of the data and its rows.
+        kept: with ``clean=True``, the files of the kept rows, one for each of the data.
+        dropped: likewise those of the dropped rows.
+        report: the page, where ``out`` was given.
+    """
+
+    summary: dict[str, Any]
+    findings: list[Finding]
+    kept: tuple[Path, ...] = ()
+    dropped: tuple[Path, ...] = ()
+    report: Path | None = None
+
+    def rows_with(self, check: str) -> list[int]:
+        """The numbers of the rows in which a check found something, from 0; of several data, those of all."""
+        return sorted({each.row for each in self.findings if each.check == check and each.row is not None})
+
+
+def audit(
+    *data: str | Path | Dataset | DatasetDict | Sequence[Mapping[str, Any]],
+    out: str | Path | None = None,
+    clean: bool = False,
+    drop: Severity = "error",
+    checks: Sequence[str] | None = None,
+    skip: Sequence[str] = (),
+    near_duplicates: bool = False,
+    language: Language | None = None,
+) -> AuditResult:
+    """Says what is wrong with instruction data, row by row.
+
+    Args:
+        *data: files (json, jsonl, csv, parquet, or a zip of one), folders that `build` wrote, ``"hub:ID"``,
+            ``"released:NAME"``, `datasets.Dataset`s, or lists of dicts, in any known shape. The rates of a folder's
+            splits are written on its card, too.
+        out: a folder for ``audit.jsonl`` (a line a finding), ``summary.json`` and ``report.html``; an earlier audit in
+            it is replaced.
+        clean: also write the rows without findings of `drop`'s severity to ``kept.jsonl``, unchanged, and the others,
+            with their reasons, to ``dropped.jsonl``; with several data, to ``NAME.kept.jsonl`` and so on. Needs `out`.
+        drop: ``"error"``, or ``"warning"`` to drop rows with warnings, too.
+        checks: only these; by default all that are found in the registry, but those that must be asked for.
+        skip: not these.
+        near_duplicates: also look for near duplicates among the answers, by MinHash.
+        language: of the answers, ``"en"`` or ``"zh"``; by default it is told from the rows.
+
+    Raises:
+        UsageError: an argument cannot work; `UnknownNameError` for a check that is none.
+        MissingExtraError: a check that was asked for needs a library that is not installed.
+        SourceError: the data cannot be read.
+        OutputError: the folder cannot be used or written.
+
+    >>> rows = [{"instruction": "Name a fish.", "input": "", "output": "Cod."},
+    ...         {"instruction": "Draw a fish.", "input": "No input.", "output": "As an AI, I cannot draw."}]
+    >>> found = audit(rows)
+    >>> [(each.row, each.check, each.severity) for each in found.findings if each.check != "media_asked"]
+    [(1, 'placeholder_input', 'warning'), (1, 'refusal', 'error')]
+    """
+    if not data:
+        raise UsageError("nothing to audit: name a file, a folder that build wrote, hub:ID or released:NAME")
+    if language not in (None, "en", "zh"):
+        raise UsageError(f"language is {language!r}, but must be en or zh")
+    if drop not in SEVERITIES:
+        raise UsageError(f"drop is {drop!r}, but must be one of {', '.join(SEVERITIES)}")
+    if clean and out is None:
+        raise UsageError("clean writes files: name a folder with out (--out)")
+    optional = _NEAR if near_duplicates else ()
+    chosen = choose(checks, skip=skip, optional=optional)
+    folder = None if out is None else _usable(Path(out).expanduser())
+    opened = [(rows, place) for each in data for rows, place in _open(each, language)]
+    names = _distinct([rows.name for rows, _ in opened])
+    audited: list[Audited] = []
+    kept: list[Path] = []
+    dropped: list[Path] = []
+    for name, (rows, place) in zip(names, opened, strict=True):
+        rows.name = name
+        found = examine(rows, chosen, required=(*(checks or ()), *optional))
+        audited.append(found)
+        if folder is not None and clean:
+            prefix = f"{_file_stem(name)}." if len(opened) > 1 else ""
+            paths = (folder / f"{prefix}kept.jsonl", folder / f"{prefix}dropped.jsonl")
+            part(rows, found, *paths, severities=SEVERITIES[: SEVERITIES.index(drop) + 1])
+            kept.append(paths[0])
+            dropped.append(paths[1])
+        if place is not None:
+            _put_on_card(*place, found)
+    summary = {"package": gpt4_instruct.__version__, "dropped_from": drop, "data": [each.summary() for each in audited]}
+    findings = [finding for each in audited for finding in each.findings]
+    if folder is None:
+        return AuditResult(summary, findings)
+    write_findings(folder / "audit.jsonl", audited)
+    write_json(folder / _AUDIT_FILE, summary)
+    report = folder / "report.html"
+    replace_text(report, audit_page(summary))
+    return AuditResult(summary, findings, tuple(kept), tuple(dropped), report)
+
+
+def _open(data: Any, language: Language | None) -> Iterator[tuple[Rows, tuple[Path, str] | None]]:
+    """The rows of one argument, and where it is a folder of ours, its path and config: a folder holds several."""
+    folder = Path(data).expanduser() if isinstance(data, str | Path) else None
+    if folder is not None and folder.is_dir():
+        if not (folder / MANIFEST).is_file():
+            raise SourceError(f"{folder} holds no {MANIFEST} of a build: name files in it, or hub:{folder}")
+        configs = [name for name, entry in read_manifest(folder)["configs"].items() if entry["files"]]
+        if not configs:
+            raise SourceError(f"{folder} holds no rows: every one was rejected when it was built")
+        for config in configs:
+            yield open_rows(f"{folder}:{config}", language=language), (folder, config)
+        return
+    place = None
+    if isinstance(data, str):
+        path, _, config = data.rpartition(":")
+        if path and (Path(path).expanduser() / MANIFEST).is_file():
+            place = (Path(path).expanduser(), config)
+    yield open_rows(data, language=language), place
+
+
+def _usable(folder: Path) -> Path:
+    """The folder, if it is new, empty, or holds an earlier audit.
+
+    Raises:
+        OutputError: it is a file, or holds something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file: name a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / _AUDIT_FILE).is_file():
+        raise OutputError(f"{folder} is not empty and holds no audit: name another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {folder}: {error.strerror}: name another folder") from error
+    return folder
+
+
+def _distinct(names: Iterable[str]) -> list[str]:
+    """The names, with a number behind those that stand there twice."""
+    found: list[str] = []
+    for name in names:
+        number, distinct = 1, name
+        while distinct in found:
+            number += 1
+            distinct = f"{name} ({number})"
+        found.append(distinct)
+    return found
+
+
+def _file_stem(name: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)
+
+
+def _put_on_card(folder: Path, config: str, found: Audited) -> None:
+    checks = {
+        name: {key: entry[key] for key in ("severity", "findings", "rows")}
+        for name, entry in found.summary()["checks"].items()
+    }
+    from gpt4_instruct.publishing.folder import record_audit
+
+    record_audit(
+        folder,
+        config,
+        {
+            "rows": found.rows,
+            "rows_with_findings": len(found.rows_with()),
+            "checks": checks,
+            "package": gpt4_instruct.__version__,
+        },
+    )

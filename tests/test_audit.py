@@ -1,0 +1,397 @@
+"""The audit: every check on its own example, on rows labelled by hand, on real rows; its files, its page, bad input."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import Dataset, load_dataset
+
+from gpt4_instruct import MissingExtraError, OutputError, SourceError, UnknownNameError, UsageError, audit, build
+from gpt4_instruct.quality.audit import choose, describe_checks
+from gpt4_instruct.quality.base import SEVERITIES, Sample
+from gpt4_instruct.records import Scored
+from gpt4_instruct.registry import find, names
+from gpt4_instruct.sources.rows import open_rows
+from gpt4_instruct.teachers.replay import Replay
+
+LABELS = Path(__file__).with_name("labels")
+GOOD = {"instruction": "Name the largest planet.", "input": "", "output": "Jupiter is the largest planet."}
+REFUSED = {"instruction": "Paint a cat.", "input": "", "output": "As an AI language model, I cannot paint."}
+
+
+def look(name: str, samples: list[Sample]) -> dict[int, str]:
+    """What one check finds in samples, by row."""
+    check = find("quality", name)
+    if not isinstance(check, type):
+        return {row: reason for row, sample in enumerate(samples) if (reason := check(sample)) is not None}
+    looks = check()
+    found = {row: reason for row, sample in enumerate(samples) if (reason := looks(sample, row)) is not None}
+    found.update({-1 if row is None else row: reason for row, reason in looks.finish()})
+    return found
+
+
+# --- each check -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", names("quality"))
+def test_every_check_says_what_it_is_and_finds_its_own_example(name):
+    check = find("quality", name)
+    assert check.severity in SEVERITIES
+    assert check.subject in {"answer", "task", "comparison"}
+    found = look(name, list(check.example))
+    assert found, f"{name} does not find its example"
+    for reason in found.values():
+        assert reason and "\n" not in reason and len(reason) < 400
+    assert any(row[0] == name and row[3] for row in describe_checks())
+
+
+# What is measured by hand-labelled rows, and the least that each check must reach on them: (precision, recall). The
+# labels were given by reading every row; doubtful rows count neither way. Faults in arithmetic that need geometry or
+# calendars are labelled, too, and are beyond a check of equations: it is only held to raising no false alarm.
+REAL = {
+    "alpaca_gpt4_en_500.json": {
+        "refusal": (0.95, 0.95),
+        "truncated": (0.95, 0.95),
+        "placeholder_input": (0.95, 0.95),
+        "missing_attachment": (0.95, 0.5),
+        "media_asked": (0.95, 0.95),
+        "physical_task": (0.95, 0.95),
+        "duplicate": (0.95, 0.95),
+    },
+    "alpaca_gpt4_zh_500.json": {
+        "refusal": (0.95, 0.9),
+        "truncated": (0.95, 0.7),
+        "wrong_language": (0.95, 0.95),
+        "missing_attachment": (0.95, 0.9),
+        "media_asked": (0.95, 0.95),
+        "physical_task": (0.95, 0.95),
+        "merged_examples": (0.95, 0.95),
+        "missing_code": (0.95, 0.95),
+    },
+    # Not looked at while the checks were written.
+    "comparison_alpaca_eval_400.jsonl": {
+        "refusal": (0.95, 0.45),
+        "truncated": (0.95, 0.8),
+        "literal_escapes": (0.95, 0.95),
+    },
+}
+NEVER_ALARMED = ("copied", "control_characters", "placeholder_output", "wrong_arithmetic", "foreign_language", "echo")
+
+
+def labelled(shared_data: Path, name: str) -> tuple[list[Sample], dict[str, Any]]:
+    labels = json.loads((LABELS / f"{Path(name).stem}.json").read_text())
+    samples = []
+    for row, _, found in open_rows(shared_data / name):
+        if row == labels["rows"]:
+            break
+        sample = found[0]
+        if sample.scored:  # one answer of each row is labelled
+            sample = replace(sample, output=sample.scored[row % 3].response, scored=())
+        samples.append(sample)
+    return samples, labels
+
+
+@pytest.mark.parametrize(("file", "check"), [(file, check) for file, checks in REAL.items() for check in checks])
+def test_precision_and_recall_on_real_rows(shared_data, file, check):
+    samples, labels = labelled(shared_data, file)
+    wrong, doubtful = (set(labels[kind].get(check, ())) for kind in ("labelled", "doubtful"))
+    found = look(check, samples).keys() - doubtful
+    assert wrong, "nothing is labelled: nothing is measured"
+    precision = len(found & wrong) / max(1, len(found))
+    recall = len(found & wrong) / len(wrong)
+    least = REAL[file][check]
+    assert precision >= least[0], f"false alarms at rows {sorted(found - wrong)}"
+    assert recall >= least[1], f"misses rows {sorted(wrong - found)}"
+
+
+@pytest.mark.parametrize("file", REAL)
+@pytest.mark.parametrize("check", NEVER_ALARMED)
+def test_no_false_alarm_on_real_rows(shared_data, file, check):
+    samples, labels = labelled(shared_data, file)
+    known = {*labels["labelled"].get(check, ()), *labels["doubtful"].get(check, ())}
+    assert not look(check, samples).keys() - known
+
+
+# --- checks over rows -----------------------------------------------------------------------------------------------
+
+
+def test_duplicates_are_found_behind_case_and_punctuation_but_not_behind_signs():
+    tasks = ["Add: 2 + 2", "Add: 2 - 2", "add 2+2", "Say hi.", "say HI!", "Say hi. "]
+    found = look("duplicate", [Sample(task, "", str(row)) for row, task in enumerate(tasks)])
+    assert sorted(found) == [2, 4, 5]
+    assert found[5] == "the task of row 3 again, with another answer"
+
+
+def test_rows_shifted_by_one_are_found_and_rows_in_step_are_not():
+    words = ["red", "green", "blue", "dog", "cat", "bird", "tree", "sun", "moon", "star"]
+    labels = [f"the {one} and the {other} meet again" for one, other in zip(words, words[::-1], strict=True)]
+    tasks = [f"Answer question number {number}." for number in range(len(labels))]
+    right = [Sample(task, "", label.upper(), label=label) for task, label in zip(tasks, labels, strict=True)]
+    assert look("shifted_rows", right) == {}
+    distinct = [f"{word} {word}ish {word}ing sort {number}" for number, word in enumerate(words)]
+    shifted = [
+        Sample(task, "", distinct[(row + 1) % len(words)], label=distinct[row]) for row, task in enumerate(tasks)
+    ]
+    found = look("shifted_rows", shifted)
+    assert set(found) >= set(range(len(words) - 1)), "all but the last, whose label is far away"
+
+
+def test_a_score_that_hardly_varies_is_of_the_whole(shared_data):
+    scores = json.loads((shared_data / "cmp_data_scores.json").read_text())["gpt4"]
+    samples = [Sample("x", "", "", scored=(Scored("a", "gpt4", float(score)),)) for score in scores]
+    found = look("score_collapse", samples)
+    assert list(found) == [-1]
+    assert found[-1] == "90 % of the 51,445 answers of gpt4 are scored 9"  # the paper: 89.5 %
+
+
+# --- the whole ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.json"
+    content = [
+        GOOD,
+        REFUSED,
+        {**GOOD, "output": ""},
+        {"instruction": ["a", "list"], "output": "x"},
+        {**GOOD, "extra": 1.5},
+    ]
+    path.write_text(json.dumps(content))
+    return path
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_what_is_written(rows, tmp_path):
+    result = audit(rows, out=tmp_path / "out", clean=True)
+    found = read_lines(tmp_path / "out" / "audit.jsonl")
+    assert all(set(each) == {"row", "check", "severity", "reason", "file"} for each in found)
+    assert [each["row"] for each in found] == sorted(each["row"] for each in found)
+    checks = {(each["row"], each["check"], each["severity"]) for each in found}
+    assert {
+        (1, "refusal", "error"),
+        (2, "empty", "error"),
+        (3, "wrong_type", "error"),
+        (4, "duplicate", "error"),
+    } <= checks
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary == result.summary
+    (data,) = summary["data"]
+    assert data["rows"] == 5 and data["checks"]["refusal"]["rows"] == 1 and data["checks"]["refusal"]["share"] == 0.2
+    assert sum(data["checks"][name]["findings"] for name in data["checks"]) == len(found)
+    kept, dropped = (read_lines(tmp_path / "out" / f"{name}.jsonl") for name in ("kept", "dropped"))
+    assert kept == [GOOD]
+    assert [each["row"] for each in dropped] == [1, 2, 3, 4]
+    assert dropped[0]["data"] == REFUSED
+    assert {
+        "check": "refusal",
+        "severity": "error",
+        "reason": "declines: As an AI language model, I cannot",
+    } in dropped[0]["reasons"]
+    assert dropped[3]["data"]["extra"] == 1.5, "rows come out as they were"
+    assert load_dataset("json", data_files=str(tmp_path / "out" / "kept.jsonl"), split="train")[0] == GOOD
+    assert result.rows_with("refusal") == [1]
+
+
+def test_warnings_are_kept_unless_they_are_to_be_dropped(tmp_path):
+    rows = [GOOD, {**GOOD, "instruction": "Name a planet.", "input": "No input."}]
+    for drop, kept in (("error", 2), ("warning", 1)):
+        audit(rows, out=tmp_path / "out", clean=True, drop=drop)
+        assert len(read_lines(tmp_path / "out" / "kept.jsonl")) == kept
+
+
+def test_several_data_at_once_and_a_second_time(rows, tmp_path):
+    out = tmp_path / "out"
+    for _ in range(2):
+        result = audit(rows, rows, [GOOD], out=out, clean=True)
+    assert [each["name"] for each in result.summary["data"]] == ["rows.json", "rows.json (2)", "rows"]
+    assert {path.name for path in out.iterdir()} >= {"rows.json.kept.jsonl", "rows.kept.jsonl", "audit.jsonl"}
+    assert {finding.file for finding in result.findings} == {"rows.json", "rows.json (2)"}
+
+
+def test_a_dataset_and_a_list_give_what_the_file_gives():
+    content = [GOOD, REFUSED]
+    findings = [audit(data).findings for data in (content, Dataset.from_list(content))]
+    assert [[(each.row, each.check) for each in found] for found in findings] == [
+        [(1, "media_asked"), (1, "refusal")]
+    ] * 2 or [[(each.row, each.check) for each in found] for found in findings] == [[(1, "refusal")]] * 2
+
+
+def test_comparisons_weigh_their_answers_less(tmp_path):
+    row = {
+        "user_input": "Paint a cat.",
+        "responses_and_scores": [
+            {"response": "I'm sorry, but I cannot create images.", "source": "gpt-4", "score": 4},
+            {"response": "", "source": "opt-iml", "score": 0},
+        ],
+    }
+    other = {"user_input": "Say hi.", "responses_and_scores": [{"response": "Hi!", "source": "gpt-4", "score": 9}]}
+    v1 = {"user_input": "Say ho.", "completion_a": "", "completion_b": "Ho!"}
+    found = {(each.row, each.check, each.severity) for each in audit([row, row, other, v1]).findings}
+    assert {(0, "refusal", "warning"), (0, "empty", "warning"), (0, "scores_out_of_range", "warning")} <= found
+    assert (1, "duplicate", "error") in found
+    assert (2, "few_answers", "warning") in found
+    assert (3, "contradicted_order", "error") in found
+
+
+def test_the_audit_of_a_build_stands_on_its_card(tmp_path):
+    tasks = [GOOD, {**GOOD, "instruction": "Name a planet.", "input": "N/A"}]
+    source = tmp_path / "tasks.json"
+    source.write_text(json.dumps(tasks))
+    build("english", source, teacher=Replay(tasks), out=tmp_path / "data")
+    audit(tmp_path / "data")
+    card = (tmp_path / "data" / "README.md").read_text()
+    assert re.search(r"\| english \| placeholder_input \| warning \| 1 \|", card)
+    entry = json.loads((tmp_path / "data" / "manifest.json").read_text())["configs"]["english"]
+    assert entry["audit"]["rows"] == 2
+    assert load_dataset(str(tmp_path / "data"), "english", split="train").num_rows == 2
+
+
+# --- the page -------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_needs_nothing_else_and_escapes_what_rows_hold(tmp_path):
+    row = {**REFUSED, "instruction": "<script>alert(1)</script><img src=x onerror=alert(2)>"}
+    audit([GOOD, row], out=tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<script>alert" not in page and "<img" not in page
+    assert not re.search(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//""", page)
+    assert "&lt;script&gt;alert(1)" in page
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium here: the page is not seen by a browser")
+def test_a_browser_shows_the_page(shared_data, tmp_path):
+    audit(shared_data / "alpaca_gpt4_zh_500.json", out=tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").as_uri()
+    browser = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    options = ["--enable-logging=stderr", "--virtual-time-budget=2000", "--dump-dom", f"{page}#d1-missing_attachment"]
+    done = subprocess.run([*browser, *options], capture_output=True, text=True, timeout=120)
+    assert "CONSOLE" not in done.stderr, "no script fails"
+    assert re.search(r'<details id="d1-missing_attachment" open', done.stdout), "its own script ran"
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())["data"][0]
+    for name, check in summary["checks"].items():
+        if check["findings"]:
+            assert f'href="#d1-{name}"' in done.stdout
+
+
+# --- bad input ------------------------------------------------------------------------------------------------------
+
+
+def test_a_cut_file_gives_its_whole_rows_and_one_finding(tmp_path):
+    path = tmp_path / "cut.json"
+    content = json.dumps([{**GOOD, "instruction": f"Name planet {number}."} for number in range(5000)])
+    path.write_text(content[: len(content) - 40])
+    result = audit(path, checks=["empty"])
+    (finding,) = result.findings
+    assert finding.check == "unreadable" and finding.severity == "error"
+    assert result.summary["data"][0]["rows"] == 5000
+
+
+def test_a_file_in_gbk_is_one_clear_error(tmp_path):
+    path = tmp_path / "gbk.json"
+    path.write_bytes(json.dumps([{**GOOD, "output": "木星是最大的行星。"}] * 100, ensure_ascii=False).encode("gbk"))
+    with pytest.raises(SourceError, match=r"(?i)gb18030|gbk") as caught:
+        audit(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_many_identical_rows_and_huge_answers_take_bounded_memory(tmp_path):
+    path = tmp_path / "same.jsonl"
+    with path.open("w") as file:
+        file.writelines(json.dumps(GOOD) + "\n" for _ in range(100_000))
+        for text in (
+            "(" * 1_000_000,
+            "a(" * 500_000,
+            "\\n" * 500_000,
+            "\n" * 1_000_000,
+            "1+" * 500_000 + "=",
+            "我" * 1_000_000,
+        ):
+            file.write(json.dumps({**GOOD, "instruction": "Write a Python function.", "output": text}) + "\n")
+    code = (
+        "import re, sys\nfrom gpt4_instruct import audit\n"
+        "found = audit(sys.argv[1], skip=['near_duplicate', 'foreign_language']).summary['data'][0]\n"
+        "peak = re.search(r'VmHWM:\\s+(\\d+) kB', open('/proc/self/status').read())[1]\n"
+        "print(found['rows'], found['checks']['duplicate']['rows'], int(peak) // 1024)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True, timeout=280)
+    rows, duplicates, megabytes = map(int, done.stdout.split())
+    assert (rows, duplicates) == (100_006, 100_004)
+    assert megabytes < 150, "findings are kept, rows are not"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        ({"data": ["nowhere.json"]}, SourceError, "does not exist"),
+        ({"data": []}, UsageError, "nothing to audit"),
+        ({"checks": ["refusl"]}, UnknownNameError, "did you mean 'refusal'"),
+        ({"skip": names("quality")}, UsageError, "no check is left"),
+        ({"clean": True}, UsageError, "--out"),
+        ({"drop": "fatal"}, UsageError, "drop is 'fatal'"),
+        ({"language": "fr"}, UsageError, "language is 'fr'"),
+    ],
+)
+def test_what_cannot_work_is_one_line(arguments, error, says):
+    data = arguments.pop("data", [[GOOD]])
+    with pytest.raises(error, match=re.escape(says)) as caught:
+        audit(*data, **arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_nobodys_files_are_overwritten(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(OutputError, match="holds no audit"):
+        audit([GOOD], out=tmp_path)
+    with pytest.raises(OutputError, match="is a file"):
+        audit([GOOD], out=tmp_path / "thesis.txt")
+    assert [path.name for path in tmp_path.iterdir() if path.name != "home"] == ["thesis.txt"]
+
+
+def test_a_check_whose_library_is_missing_is_left_out_and_named(monkeypatch):
+    from gpt4_instruct.quality import foreign_language
+
+    foreign_language._detector.cache_clear()
+    monkeypatch.setitem(sys.modules, "lingua", None)
+    result = audit([GOOD, REFUSED])
+    assert "pip install 'gpt4-instruct[audit]'" in result.summary["data"][0]["not_run"]["foreign_language"]
+    assert result.rows_with("refusal") == [1]
+    with pytest.raises(MissingExtraError, match="lingua"):
+        audit([GOOD], checks=["foreign_language"])
+    foreign_language._detector.cache_clear()
+
+
+@pytest.fixture
+def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An installed package, not of ours, with two checks; one of them is broken."""
+    info = tmp_path / "site" / "stranger-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
+    points = "[gpt4_instruct.quality]\nshouting = odd_checks:shouting\nbroken = odd_checks:broken\n"
+    (info / "entry_points.txt").write_text(points)
+    code = "def shouting(sample):\n    return 'it shouts' if sample.output.isupper() else None\n"
+    (tmp_path / "site" / "odd_checks.py").write_text(f"{code}def broken(sample):\n    return sample.nothing\n")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    find.cache_clear()
+    yield
+    find.cache_clear()
+
+
+def test_a_strangers_check_runs_like_ours_and_its_fault_is_named(stranger):
+    assert {"shouting", "broken"} <= set(choose())
+    (finding,) = audit([GOOD, {**GOOD, "output": "JUPITER"}], checks=["shouting"]).findings
+    assert (finding.row, finding.check, finding.severity) == (1, "shouting", "warning")
+    with pytest.raises(UsageError, match=r"broken failed at row 0: AttributeError.*--skip broken"):
+        audit([GOOD], checks=["broken"])
