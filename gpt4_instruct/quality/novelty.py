@@ -20,6 +20,7 @@ The order may be any, while it is the same for all. The tokens are counted again
 from __future__ import annotations
 
 from array import array
+from bisect import bisect
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -144,6 +145,8 @@ class NoveltyIndex:
         if not numbers:
             return None
         texts = [self._texts[number] for number in numbers]
+        if sequence in texts:  # long ones would take seconds below
+            return (numbers[texts.index(sequence)], 1.0) if self.threshold < 1 else None
         common = cdist([sequence], texts, scorer=LCSseq.similarity, dtype=np.int64)[0]
         scores = _f1(common, len(sequence), np.array([len(text) for text in texts]))
         best = int(scores.argmax())
@@ -199,8 +202,9 @@ class NoveltyIndex:
     def _prefix(self, length: int) -> int:
         """How many features are the first: a text that has only what comes after, and nothing else, is not similar."""
         if length not in self._prefixes:
-            rests = range(length, 0, -1)
-            self._prefixes[length] = sum(bool(_f1(rest, length, rest) > self.threshold) for rest in rests)
+            rests = range(1, length + 1)
+            too_few = bisect(rests, False, key=lambda rest: bool(_f1(rest, length, rest) > self.threshold))
+            self._prefixes[length] = length - too_few
         return self._prefixes[length]
 
     def _feature(self, key: str | tuple[int, int]) -> int:
