@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from gpt4_instruct.splits.unnatural import Unnatural
     from gpt4_instruct.teachers.base import BatchTeacher, Response, Teacher, completion
     from gpt4_instruct.teachers.replay import Replay
-    from gpt4_instruct.workflows import AuditResult, audit
+    from gpt4_instruct.workflows import AuditResult, StatsResult, audit, stats
 
 __version__ = "0.1.0"
 
@@ -81,7 +81,7 @@ _FROM = {
     "splits.unnatural": ("Unnatural",),
     "teachers.base": ("BatchTeacher", "Response", "Teacher", "completion"),
     "teachers.replay": ("Replay",),
-    "workflows": ("AuditResult", "audit"),
+    "workflows": ("AuditResult", "StatsResult", "audit", "stats"),
 }
 _MODULE = {name: module for module, names in _FROM.items() for name in names}
 
@@ -119,6 +119,7 @@ __all__ = [
     "SourceError",
     "Split",
     "Stage",
+    "StatsResult",
     "Teacher",
     "TeacherError",
     "TransientError",
@@ -132,6 +133,7 @@ __all__ = [
     "estimate",
     "load",
     "show",
+    "stats",
 ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +15,8 @@ from gpt4_instruct import __version__
 from gpt4_instruct.errors import Gpt4InstructError, InterruptedRunError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from gpt4_instruct.generation.ledger import Ledger
     from gpt4_instruct.splits.estimate import Estimate
     from gpt4_instruct.workflows import AuditResult
@@ -257,6 +259,53 @@ def _print_audit(result: AuditResult) -> None:
 def _lines(path: Path) -> int:
     with path.open("rb") as file:
         return sum(1 for _ in file)
+
+
+@app.command()
+def stats(
+    a: Annotated[str, typer.Argument(help="A file, FOLDER:SPLIT, hub:ID or released:NAME.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The folder for tables and figures.", show_default=False)],
+    b: Annotated[str | None, typer.Argument(help="Another one, drawn beside it. (default: none)")] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="Count tokens, too, with this tokenizer: a folder or Hub id. (default: none)")
+    ] = None,
+    language: Annotated[str | None, typer.Option(help="en or zh. (default: told from the rows)")] = None,
+    processes: Annotated[int | None, typer.Option(help="That parse. (default: one a core)")] = None,
+) -> None:
+    """Count what data is like and draw it: verb-noun pairs, lengths, scores; one data set, or two side by side."""
+    from rich.console import Console
+
+    from gpt4_instruct.workflows import stats as run
+
+    result = run(a, b, out=out, tokenizer=tokenizer, language=language, processes=processes)  # type: ignore[arg-type]
+    Console().print(_stats_table(result.summary["data"]))
+    typer.echo(f"tables and figures are in {result.folder}; all figures on one page: {result.folder / 'figures.html'}")
+
+
+def _stats_table(data: list[dict[str, Any]]) -> Table:
+    from rich.box import SIMPLE
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
+    for name in ("", *(each["name"] for each in data)):
+        table.add_column(Text(name), justify="right" if name else "left", overflow="fold")
+    lines: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
+        ("rows", lambda each: f"{each['rows']:,}"),
+        ("answers", lambda each: f"{each['answers']:,}"),
+        ("answers with a verb-noun pair", lambda each: f"{each['share_with_pair']:.1%}"),
+        ("unique pairs", lambda each: f"{each['unique_pairs']:,}"),
+        ("pairs more often than 10 times", lambda each: f"{each['pairs_over_10']:,}"),
+        ("commonest pair", lambda each: "{} {} ({})".format(*each["top_pairs"][0]) if each["top_pairs"] else "-"),
+        ("words an answer, mean", lambda each: f"{each['words']['mean']:,.1f}" if "words" in each else "-"),
+        ("tokens an answer, mean", lambda each: f"{each['tokens']['mean']:,.1f}" if "tokens" in each else "-"),
+        ("score, mean", lambda each: f"{each['scores']['mean']:.3f}" if "scores" in each else "-"),
+    ]
+    for name, tell in lines:
+        cells = [tell(each) for each in data]
+        if set(cells) != {"-"}:
+            table.add_row(name, *cells)
+    return table
 
 
 def _print_estimate(found: Estimate) -> None:

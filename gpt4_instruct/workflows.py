@@ -24,9 +24,10 @@ from gpt4_instruct.storage import replace_text, write_json
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-__all__ = ["AuditResult", "audit"]
+__all__ = ["AuditResult", "StatsResult", "audit", "stats"]
 
-_AUDIT_FILE = "summary.json"
+_FINDINGS = "audit.jsonl"
+_PAIRS = "verb_noun.csv"
 _NEAR = ("similar_output",)  # what near_duplicates=True adds to the checks
 
 
@@ -102,7 +103,7 @@ def audit(
         raise UsageError("clean writes files: name a folder with out (--out)")
     optional = _NEAR if near_duplicates else ()
     chosen = choose(checks, skip=skip, optional=optional)
-    folder = None if out is None else _usable(Path(out).expanduser())
+    folder = None if out is None else _usable(Path(out).expanduser(), "audit", _FINDINGS)
     opened = [(rows, place) for each in data for rows, place in _open(each, language)]
     names = _distinct([rows.name for rows, _ in opened])
     audited: list[Audited] = []
@@ -124,11 +125,67 @@ def audit(
     findings = [finding for each in audited for finding in each.findings]
     if folder is None:
         return AuditResult(summary, findings)
-    write_findings(folder / "audit.jsonl", audited)
-    write_json(folder / _AUDIT_FILE, summary)
+    write_findings(folder / _FINDINGS, audited)
+    write_json(folder / "summary.json", summary)
     report = folder / "report.html"
     replace_text(report, audit_page(summary))
     return AuditResult(summary, findings, tuple(kept), tuple(dropped), report)
+
+
+@dataclass(frozen=True, slots=True)
+class StatsResult:
+    """What was counted, and where it is drawn.
+
+    Attributes:
+        summary: as in ``summary.json``; see `gpt4_instruct.statistics.describe.describe`.
+        folder: with ``verb_noun.csv``, ``lengths.csv``, ``scores.csv`` where there are scores, and ``summary.json``.
+        figures: the pictures, each as PNG and SVG, and the page ``figures.html``.
+    """
+
+    summary: dict[str, Any]
+    folder: Path
+    figures: tuple[Path, ...]
+
+
+def stats(
+    a: str | Path | Dataset | DatasetDict | Sequence[Mapping[str, Any]],
+    b: str | Path | Dataset | DatasetDict | Sequence[Mapping[str, Any]] | None = None,
+    *,
+    out: str | Path,
+    tokenizer: str | None = None,
+    language: Language | None = None,
+    processes: int | None = None,
+) -> StatsResult:
+    """Counts what one data set is like, or two side by side, and draws it: the paper's Figures 1 and 2.
+
+    Verb-noun pairs of the answers' first sentences, lengths in words and, with a tokenizer, in tokens, and scores.
+
+    Args:
+        a: a file, ``FOLDER:SPLIT`` of a folder that `build` wrote, ``"hub:ID"``, ``"released:NAME"``, a
+            `datasets.Dataset`, or a list of dicts, in any known shape.
+        b: another one, to be drawn beside it.
+        out: the folder for tables and figures; earlier statistics in it are replaced.
+        tokenizer: a tokenizer's folder or Hub id, to count tokens, too.
+        language: of the answers, ``"en"`` or ``"zh"``; by default it is told from the rows.
+        processes: that parse; by default one for each core.
+
+    Raises:
+        MissingExtraError: the extra ``stats`` is not installed.
+        UsageError: the tokenizer is not there, or the language is unknown.
+        SourceError: the data cannot be read.
+        OutputError: the folder cannot be used or written.
+    """
+    from gpt4_instruct.figures.statistics import draw_statistics
+    from gpt4_instruct.statistics.describe import describe
+
+    if language not in (None, "en", "zh"):
+        raise UsageError(f"language is {language!r}, but must be en or zh")
+    opened = [open_rows(each, language=language) for each in (a, b) if each is not None]
+    folder = _usable(Path(out).expanduser(), "statistics", _PAIRS)
+    for rows, name in zip(opened, _distinct([rows.name for rows in opened]), strict=True):
+        rows.name = name
+    summary = describe(opened, folder, tokenizer=tokenizer, processes=processes)
+    return StatsResult(summary, folder, tuple(draw_statistics(folder)))
 
 
 def _open(data: Any, language: Language | None) -> Iterator[tuple[Rows, tuple[Path, str] | None]]:
@@ -151,16 +208,16 @@ def _open(data: Any, language: Language | None) -> Iterator[tuple[Rows, tuple[Pa
     yield open_rows(data, language=language), place
 
 
-def _usable(folder: Path) -> Path:
-    """The folder, if it is new, empty, or holds an earlier audit.
+def _usable(folder: Path, kind: str, marker: str) -> Path:
+    """The folder, if it is new, empty, or holds an earlier result of this kind, told by a file of it.
 
     Raises:
         OutputError: it is a file, or holds something else.
     """
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file: name a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / _AUDIT_FILE).is_file():
-        raise OutputError(f"{folder} is not empty and holds no audit: name another folder")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / marker).is_file():
+        raise OutputError(f"{folder} is not empty and holds no {kind}: name another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
