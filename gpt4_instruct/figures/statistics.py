@@ -132,7 +132,7 @@ def _top(series: Sequence[_Series]) -> Picture | None:
         axes.set_yticks(range(len(ranked)), [f"{verb} {noun}" for verb, noun in ranked])
         axes.set_ylim(len(ranked) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
-        axes.set_xlabel("in 1,000 different answers")
+        axes.set_xlabel("times in 1,000 different answers")
         axes.tick_params(axis="y", length=0)
         if alone:
             axes.set_title(_labelled(panel[0]), fontsize="medium")
@@ -147,7 +147,8 @@ def _top(series: Sequence[_Series]) -> Picture | None:
 
 
 def _labelled(each: _Series) -> str:
-    return f"{each.name}: {each.facts['unique_pairs']:,} different, {each.facts['pairs_over_10']:,} over 10 times"
+    unique, often = each.facts["unique_pairs"], each.facts["pairs_over_10"]
+    return f"{each.name}: {unique:,} different pairs, {often:,} of them over 10 times"
 
 
 def _ranked(pairs: Counter[tuple[str, str]]) -> list[tuple[str, str]]:
