@@ -113,8 +113,8 @@ def _top(series: Sequence[_Series]) -> Picture | None:
     picture = Picture(
         "verb_noun_top",
         f"Bars: how often the {rows} commonest verb-noun pairs occur in {' and '.join(each.name for each in series)}.",
-        width=6.4 * len(panels) ** 0.7,
-        height=1.2 + rows * (0.2 + 0.06 * len(panels[0])),
+        width=7 * len(panels) ** 0.6,
+        height=max(2.4, 1.2 + rows * (0.2 + 0.06 * len(panels[0]))),
     )
     every = picture.figure.subplots(1, len(panels), squeeze=False)[0]
     for number, (axes, panel) in enumerate(zip(every, panels, strict=True)):
@@ -134,15 +134,9 @@ def _top(series: Sequence[_Series]) -> Picture | None:
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("times in 1,000 different answers")
         axes.tick_params(axis="y", length=0)
-        if alone:
-            axes.set_title(_labelled(panel[0]), fontsize="medium")
-    picture.figure.suptitle(
-        f"The {rows} commonest verb-noun pairs"
-        + (f" of {series[0].name}" if len(series) > 1 and not alone else "")
-        + (" beside the others" if len(series) > 1 and not alone else "")
-    )
-    if not alone:
-        picture.figure.legend(loc="outside lower center", ncols=1)
+    beside = f" of {series[0].name}, beside the others" if len(series) > 1 and not alone else ""
+    picture.figure.suptitle(f"The commonest verb-noun pairs{beside}", fontsize="large" if beside else "x-large")
+    picture.figure.legend(loc="outside lower center", ncols=1, fontsize="small")
     return picture
 
 
@@ -188,7 +182,7 @@ def _sunburst(series: _Series, suffix: str) -> Picture | None:
             tip = f"{verb} {noun}: {count}"
             _wedge(picture, axes, (start - width, start), (0.6, 1.0), tint(colour, 0.45), noun, tip)
             start -= width
-    axes.set_title(f"The {len(shown)} commonest verbs of {series.name} and their nouns", loc="center", pad=2)
+    axes.set_title(f"The commonest verbs of {series.name} and their nouns", loc="center", pad=2)
     return picture
 
 
@@ -262,10 +256,11 @@ def _lengths(series: Sequence[_Series]) -> Picture | None:
         most = max(max(each.facts[unit]["histogram"][:_BINS]) for each in series if unit in each.facts)
         axes.set_ylim(0.5, max(most, 1) * 1.4)
         axes.yaxis.set_major_formatter(lambda count, _: f"{count:,.0f}")
+        axes.tick_params(which="minor", labelleft=False)
         axes.set_xlim(0, _LONGEST)
         axes.set_xlabel(f"{unit} in an answer" + (" (of Chinese: characters)" if unit == "words" and chinese else ""))
         axes.set_ylabel("answers")
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1))
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), fontsize="small")
     picture.figure.suptitle("How long the answers are")
     return picture
 
@@ -305,7 +300,7 @@ def _scores(folder: Path, data: Sequence[_Series]) -> Picture | None:
     axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     axes.grid(visible=False, axis="x")
     picture.figure.suptitle("The judge's scores")
-    picture.figure.legend(loc="outside lower center", ncols=1)
+    picture.figure.legend(loc="outside lower center", ncols=1, fontsize="small")
     return picture
 
 
