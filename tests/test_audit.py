@@ -121,6 +121,32 @@ def test_no_false_alarm_on_real_rows(shared_data, file, check):
     assert not look(check, samples).keys() - known
 
 
+def written() -> list[tuple[Sample, set[str]]]:
+    """Rows that were written for this, each with what is wrong with it; most of the others look as if something were."""
+    rows = []
+    for line in (LABELS / "written.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        scored = tuple(Scored(each["response"], each["source"], each["score"]) for each in row.get("scored", ()))
+        texts = (row["instruction"], row.get("input", ""), row.get("output", ""))
+        sample = Sample(*texts, language=row["language"], label=row.get("label"), scored=scored)
+        rows.append((sample, set(row["wrong"])))
+    return rows
+
+
+@pytest.mark.parametrize("name", sorted({name for _, wrong in written() for name in wrong}))
+def test_precision_and_recall_on_written_rows(name):
+    # One category, two checks: by script and by lingua.
+    names = {"wrong_language", "foreign_language"} if name in {"wrong_language", "foreign_language"} else {name}
+    of_comparisons = find("quality", name).subject == "comparison"
+    rows = [(sample, wrong & names) for sample, wrong in written() if bool(sample.scored) == of_comparisons]
+    found = set().union(*(look(each, [sample for sample, _ in rows]) for each in names))
+    expected = {row for row, (_, wrong) in enumerate(rows) if wrong}
+    assert len(expected) >= 4
+    false, missed = found - expected, expected - found
+    assert len(found & expected) / len(found) >= 0.95, [rows[row][0] for row in false]
+    assert len(found & expected) / len(expected) >= 0.8, [rows[row][0] for row in missed]
+
+
 # --- checks over rows -----------------------------------------------------------------------------------------------
 
 
@@ -253,7 +279,7 @@ def test_the_audit_of_a_build_stands_on_its_card(tmp_path):
     build("english", source, teacher=Replay(tasks), out=tmp_path / "data")
     audit(tmp_path / "data")
     card = (tmp_path / "data" / "README.md").read_text()
-    assert re.search(r"\| english \| placeholder_input \| warning \| 1 \|", card)
+    assert re.search(r"\| placeholder_input \| warning \| 1 \| 50", card)
     entry = json.loads((tmp_path / "data" / "manifest.json").read_text())["configs"]["english"]
     assert entry["audit"]["rows"] == 2
     assert load_dataset(str(tmp_path / "data"), "english", split="train").num_rows == 2

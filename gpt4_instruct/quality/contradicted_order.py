@@ -31,6 +31,6 @@ def contradicted_order(sample: Sample) -> str | None:
     if worse.response.strip() and not better.response.strip():
         return f"{better.source} is named better and is empty"
     declines = [refusal(Sample(sample.instruction, sample.input, each.response)) for each in (better, worse)]
-    if declines[0] is not None and declines[1] is None and worse.response.strip():
+    if declines[0] is not None and declines[1] is None and len(worse.response) > 40:
         return f"{better.source} is named better and {declines[0]}"
     return None

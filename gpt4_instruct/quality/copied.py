@@ -13,10 +13,11 @@ __all__ = ["copied"]
 _MAY_COPY = re.compile(
     r"\b(?:copy|repeat|quote|echo|reproduce|type|output|print|extract|identify|find|select|choose|pick|correct"
     r"|proofread|check|edit|fix"
-    r"|punctuat\w*|capitali[sz]\w*|spell\w*|grammar|sort|arrange|order|alphabetical\w*|remove|delete|unscramble|which"
+    r"|punctuat\w*|commas?|capitali[sz]\w*|spell\w*|grammar|sort|arrange|order|alphabetical\w*|remove|delete"
+    r"|unscramble|which"
     r"|what|who|name|format|round|convert|if necessary|if needed|divide|split|segment|paragraphs?|sentences from)\b"
-    r"|复制|重复|引用|提取|识别|找|选|挑|改正|纠正|更正|修改|校对|检查|标点|大小写|拼写|语法|排序|排列|删除|去掉|格式|分段|划分|拆分|哪|什么|谁|输出",
-    re.IGNORECASE,
+    r"|复制|重复|引用|提取|识别|找|选|挑|改正|纠正|更正|修改|校对|检查|标点|逗号|抄写|原样|大小写|拼写|语法|排序|排列|删除|去掉|格式|分段|划分|拆分|哪|什么|谁|输出",
+    re.IGNORECASE | re.ASCII,
 )
 _FEWEST_WORDS = 3  # a name or a number that is asked for may well be the input
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gpt4_instruct.prompts import MARKERS
 from gpt4_instruct.quality.base import Sample, check
+from gpt4_instruct.quality.texts import essence
 
 __all__ = ["echo"]
 
@@ -17,7 +18,8 @@ def echo(sample: Sample) -> str | None:
     >>> echo(Sample("Say hi.", "", "Say hi."))
     'is the instruction again'
     """
-    if sample.output.strip() == sample.instruction.strip():
+    said = essence(sample.output)
+    if said and said == essence(sample.instruction):
         return "is the instruction again"
     marker = next((each for each in MARKERS if each in sample.output and each not in sample.input), None)
     return f"repeats the prompt: {marker!r}" if marker else None

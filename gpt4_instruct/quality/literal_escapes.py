@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from gpt4_instruct.quality.base import Sample, check
-from gpt4_instruct.quality.texts import code_task, excerpt, prose
+from gpt4_instruct.quality.texts import CODE, code_task, excerpt
 
 __all__ = ["literal_escapes"]
 
@@ -37,7 +37,7 @@ def literal_escapes(sample: Sample) -> str | None:
         text = getattr(sample, name)
         if "\\" not in text and "&" not in text and "<br" not in text:
             continue
-        text = prose(text)
+        text = CODE.sub(" ", text)
         found = _ESCAPE.search(text)
         if found is None or _NOT_PROSE.search(text):
             continue

@@ -29,12 +29,16 @@ _ASKED = re.compile(
     r"|this|your|me)\s+"
     r"(?:[\w'-]+\s+){0,3}?(?:videos?|animations?|gifs?|audio|melody|tune|recording|voice recording|piece of music"
     r"|musical piece|soundtrack|jingle|podcast episode)\b"
+    r"|\b(?:in|on|of|about) (?:this|the attached|the following) (?:photo|picture|image|video|clip|recording|drawing"
+    r"|painting)\b"
+    r"|\b(?:listen to|watch) (?:the|this) (?:following |attached )?(?:recording|audio|video|clip|song|podcast)\b"
     r"|\b(?:describe|caption|analy[sz]e|identify|label|classify|interpret|look at|watch|listen to|recogni[sz]e"
     r"|transcribe|what is in|what's in)\b"
     rf"[^.\n]{{0,30}}?\b(?:this|the following|the given|the attached|these|given|attached|following)\s+(?:{_PICTURE}"
     rf"|{_FILM})\b",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
+_A_TEXT = 8  # characters
 _ZH_MEDIA = (
     r"(?:图片|图像|照片|插图|插画|海报|视频|音频|动画|标志|徽标|图标|图表|柱状图|饼图|折线图|条形图|示意图|流程图|思维导图|漫画|素描|信息图|词云|录音|短片|表情包|画像|肖像|地图|logo|LOGO"
     r"|Logo)"
@@ -44,7 +48,8 @@ _ZH_ASKED = re.compile(
     r"|(?:^|[，。,请])\s*(?:画|绘制|描绘|绘)(?:出|一)?[一两三几]?[幅张个只条座朵棵位]"
     r"|(?:播放|演奏|唱|录制)[一这]?[首段个]"
     rf"|(?:描述|分析|识别|观看|观察|听|说明|解释|看|标注)[^。，,\n]{{0,8}}?(?:这|该|以下|下面|给定|所给|附件)(?:的)?(?:一)?[张幅段个]?(?:的)?{_ZH_MEDIA}"
-    r"|(?:这|该|以下|下面|给定)的?[张幅](?:画|漫画|图|照片|图片)|(?:这|该|以下|下面)(?:的|个)?(?:gif|GIF)?(?:标志|标识|图片|照片|动图|gif图|视频|图)(?:展示|显示"
+    r"|(?:听|看)一?[下遍]?(?:这|以下)[段首个]?(?:录音|音频|视频|音乐)|(?:这|该|以下|下面|给定)的?[张幅](?:画|漫画|图|照片|图片)|(?:这|该|以下|下面)(?:的|个)?(?:gif"
+    r"|GIF)?(?:标志|标识|图片|照片|动图|gif图|视频|图)(?:展示|显示"
     r"|代表|表示|中|里|是|的)"
 )
 # A title, a script or a list for it, or code that draws it, is text.
@@ -59,7 +64,7 @@ _TEXT = re.compile(
     r"|picture of (?:the )?(?:life|world)|questions?|social media|analogy"
     r"|data structure|knowledge graph|graph (?:theory|traversal)|sql)\b"
     r"|代码|程序|函数|标题|名称|名字|字幕|文案|脚本|剧本|步骤|描述性|歌词|口号|创意|想法|清单|列表|大纲|计划|游戏|故事|诗|结论|启示|文字|评论|文本|段落|文章|剧情|提纲|类比|类|简介|关键词|单词",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 
 
@@ -74,7 +79,13 @@ def media_asked(sample: Sample) -> str | None:
     >>> media_asked(Sample("Draw a conclusion.", "All men are mortal.", "")) is None
     True
     """
-    asked = _ASKED.search(sample.instruction) or _ZH_ASKED.search(re.split("[:：]", sample.instruction, maxsplit=1)[0])
+    asked = _ASKED.search(sample.instruction) or _ZH_ASKED.search(_before_text(sample.instruction))
     if asked is None or _TEXT.search(sample.instruction):
         return None
     return f"asks for what is no text: {excerpt(asked[0].strip('，。,请 '))!r}"
+
+
+def _before_text(instruction: str) -> str:
+    """What stands before a colon; nothing, if a text about the picture stands behind it: then there is one in words."""
+    before, colon, behind = re.sub("[:：]", "：", instruction).partition("：")
+    return "" if colon and len(behind.strip()) >= _A_TEXT and "张" in before else before

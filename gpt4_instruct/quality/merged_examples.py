@@ -12,15 +12,30 @@ __all__ = ["merged_examples"]
 _HEADING = re.compile(
     r"^[ \t#>*\d.)]*(?P<word>instruction|input|output|response|task|指令|指示|输入|输出"
     r"|任务)\s*\d*\**\s*[:：]\**[ \t]*(?P<rest>.*)",
-    re.IGNORECASE | re.MULTILINE,
+    re.IGNORECASE | re.MULTILINE | re.ASCII,
 )
 # Alpaca's generation prompt numbers its tasks and parts them with "###"; <noinput> stands in them, too.
-_MARK = re.compile(r"<noinput>|<nooutput>|^###\s*$|^###\s*\d+\.\s", re.IGNORECASE | re.MULTILINE)
+_MARK = re.compile(r"<noinput>|<nooutput>|^###\s*$|^###\s*\d+\.\s", re.IGNORECASE | re.MULTILINE | re.ASCII)
 # An answer noted behind the task: "He go home. (Corrected sentence: He goes home.)".
 _NOTED = re.compile(
     r"\((?:rewritten|corrected|revised|output|answer|result|translation|no change)[^:()]{0,40}(?::|needed)[^()]*\)?\s*$"
     r"|[（(](?:改写|修改|更正|答案|输出|结果|翻译)[^:：()（）]{0,10}[:：][^()（）]*[)）]?\s*$",
+    re.IGNORECASE | re.ASCII,
+)
+_RUN_ON = re.compile(
+    r"\b(?:output|answer|response):\s*\S[^\n]{0,200}?\b(?:instruction|task):|输出[:：]\s*\S[^\n]{0,100}?(?:指令|任务)[:：]",
+    re.IGNORECASE | re.ASCII,
+)
+# Turns of a talk behind the answer: the model went on as the user.
+_TURN = re.compile(
+    r"\n\s*(?:user|human|question|q|问|用户|问题)\s*\d*[:：].*\n+\s*(?:assistant|ai|answer|a|bot|答|助手|回答)\s*\d*[:：]",
     re.IGNORECASE,
+)
+_TALK = re.compile(
+    r"\b(?:dialog(?:ue)?|conversation|interview|q ?& ?a|faq|quiz|questions?|chat(?:bot)?|script|scene|riddles?"
+    r"|flash ?cards?)\b"
+    r"|对话|问答|采访|访谈|问题|测验|聊天|剧本|谜语",
+    re.IGNORECASE | re.ASCII,
 )
 _TASK_WORDS = {"instruction", "task", "指令", "指示", "任务"}
 _IN_WORDS = {"input", "输入"}
@@ -30,7 +45,7 @@ _WANTED = re.compile(
     r"\b(?:examples?|instructions?|inputs?|outputs?|tasks?|function|program|code|algorithm|prompt|test cases?"
     r"|template)\b"
     r"|示例|例子|指令|输入|输出|任务|函数|程序|代码|算法|测试",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 
 
@@ -49,9 +64,15 @@ def merged_examples(sample: Sample) -> str | None:
     True
     """
     found = _second_task(sample) if ":" in sample.output or "：" in sample.output or "#" in sample.output else None
-    found = found or (_MARK.search(sample.output) and (_MARK.search(sample.output) or [""])[0])
+    found = found or _turns(sample)
+    mark = _MARK.search(sample.output)
+    if mark is not None and mark[0] != sample.output.strip():
+        found = found or mark[0]
     if found and not (_MARK.search(sample.instruction) or _MARK.search(sample.input)):
         return f"goes on with another example: {excerpt(found)!r}"
+    run_on = _RUN_ON.search(sample.instruction)
+    if run_on is not None:
+        return f"two tasks in one: {excerpt(run_on[0])!r}"
     noted = None if sample.input.strip() else _NOTED.search(sample.instruction)
     if noted is not None:
         return f"the task holds an answer already: {excerpt(noted[0])!r}"
@@ -61,6 +82,13 @@ def merged_examples(sample: Sample) -> str | None:
         if answers and words.keys() & (_IN_WORDS | _TASK_WORDS):
             return f"the task holds an answer already: {excerpt(answers[0][0])!r}"
     return None
+
+
+def _turns(sample: Sample) -> str | None:
+    turn = _TURN.search(sample.output)
+    if turn is None or _TALK.search(sample.instruction) or _TURN.search(f"\n{sample.input}"):
+        return None
+    return turn[0]
 
 
 def _second_task(sample: Sample) -> str | None:
@@ -74,6 +102,8 @@ def _second_task(sample: Sample) -> str | None:
     if inside and has_more and not _WANTED.search(sample.instruction):
         return inside[0][0]
     answers = [each for each, word in zip(headings, words, strict=True) if word in _OUT_WORDS]
+    if headings[0].start() > 0 and answers and words[0] in _IN_WORDS and not _WANTED.search(sample.instruction):
+        return headings[0][0]
     if len(answers) > 1 and not _WANTED.search(sample.instruction):
         return answers[1][0]
     return None

@@ -29,14 +29,18 @@ _CODE = (
     r"|(?:a |the )?(?:regular expression|regex)\b"
     r"|an? (?:sql |database )?query (?:to|that|for|which)\b|an? (?:computer )?program (?:that|to|which)\b)"
 )
-_ASKED = re.compile(rf"\b{_MAKE}\b[^.\n]{{0,25}}?\b{_CODE}", re.IGNORECASE)
+_ASKED = re.compile(
+    rf"\b(?:implement|code|program)\b[^.\n]{{1,40}}\b(?:in|using) {_LANGUAGE}(?!\w)"
+    rf"|\b{_MAKE}\b[^.\n]{{0,25}}?\b{_CODE}",
+    re.IGNORECASE | re.ASCII,
+)
 _ZH_LANGUAGE = r"(?:Python|JavaScript|Java|C\+\+|C#|C|SQL|HTML|CSS|PHP|Ruby|Bash|Shell|R|Go|Matlab|正则|伪)"
 _ZH_ASKED = re.compile(
     rf"(?:写|编写|创建|实现|生成|构建|构造|开发|设计|给出|提供|编程)[^。\n]{{0,16}}?"
     rf"(?:{_ZH_LANGUAGE}\s*(?:语言)?[^。，\n]{{0,8}}?(?:代码|函数|程序|脚本|查询|表达式|语句|类|片段|命令|页面|网页)"
-    r"|(?<![密编解])代码|函数|(?:电脑|计算机)?程序(?=[，来以计，。]|$)|正则表达式|SQL|查询语句)"
+    r"|(?<![密编解])代码|函数|(?<![动礼式议])(?:电脑|计算机)?程序(?=[，来以计，。]|$)|正则表达式|SQL|查询语句)"
     rf"|用\s*{_ZH_LANGUAGE}\s*(?:语言)?[^。\n]{{0,10}}(?:写|编写|实现|编程|计算|打印)",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 # A function of biology, a programme of the party, a script for the stage; or the task is to explain code.
 _NOT_ASKED = re.compile(
@@ -45,11 +49,12 @@ _NOT_ASKED = re.compile(
     r"|pseudo-?code|steps|story|wedding|party|event|podcast|explain|describe|name for|title|test cases?|algorithm to"
     r"|poem)\b"
     r"|解释|描述|说明|名称|标题|健身|训练|电视|话剧|电影|剧本|行为守则|测试用例|步骤|文档|宣传|诗",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 # What only code has: a fence, a call or an assignment, a tag, a statement's end, SQL, a formula of a sheet, a pattern.
 _IS_CODE = re.compile(
-    r"```|`[^`\n]+`|\w\([^()\n]{0,200}\)|^\s*(?:def|class|import|from|for|while|if|return|print|function|var|let|const|public"
+    r"```|`[^`\n]+`|\w\([^()\n]{0,200}\)|^\s*(?:def|class|import|from|for|while|if|return|print|function|var|let"
+    r"|const|public"
     r"|#include)\b"
     r"|[;{}]\s*$|<\/?\w+[^<>\n]{0,200}>|==|!=|\+=|=>|->|\w\s*=\s*[\w\"'\[({]|\b(?:SELECT|INSERT|UPDATE|DELETE|CREATE"
     r"|ALTER)\b\s+\S"

@@ -12,7 +12,8 @@ __all__ = ["physical_task"]
 _ASKED = re.compile(
     r"^\W*(?:please |can you |could you |i want you to |i need you to |help me )?(?:"
     r"(?:book|reserve)\s+(?:me\s+)?(?:an?|the|two|some|my|your)\b(?! (?:report|review))"
-    r"|(?:buy|purchase|pick up|deliver)\s+(?:me\s+|us\s+)?(?:an?|the|some|\d)\b|order\s+(?:me\s+)?(?:an?|some)\s+\w+"
+    r"|(?:buy|purchase|pick up|deliver)\s+(?:me\s+|us\s+)?(?:an?|the|some|\d)\b|order\s+(?:me\s+)?(?:an?|some|two"
+    r"|three|four|five|\d+)\s+\w+"
     r"|(?:call|phone|ring|text)\s+(?:my|the|a|an|your|mom|dad|\d)\b(?! function| method| api)"
     r"|send\s+(?:an?|the|this|my|me|him|her|them)\b|(?:e-?mail|mail)\s+(?:my|the|this|him|her|them|me)\b"
     r"|set\s+(?:an?|the|my|up an?)\s+(?:\w+\s+)?(?:alarm|timer|reminder|thermostat|appointment|meeting)\b|remind me\b"
@@ -22,7 +23,8 @@ _ASKED = re.compile(
     r"|(?:schedule|cancel|arrange|make)\s+(?:an?|the|my)\s+(?:\w+\s+){0,2}(?:appointment|reservation|meeting"
     r"|phone call|call|booking)\b"
     r"|go to\s+(?:the|a|your|my)\b|(?:take|walk)\s+(?:the|a|my)\s+(?:dog|walk|trash|garbage|photo|picture|selfie)\b"
-    r"|(?:clean|wash|vacuum|mow|fix|repair|water)\s+(?:the|my|your)\s+(?!data|text|sentence|code|following|grammar)\w+"
+    r"|(?:clean|wash|vacuum|mow|fix|repair|water)\s+(?:the|my|your)\s+(?!data|text|sentence|code|following|grammar"
+    r"|spelling|punctuation|errors?|mistakes?|paragraph|word|bug|query|table|list|json|error)\w+"
     r"|cut\b[^.]{0,40}\bout of (?:a piece of )?paper|bring me\b|hand me\b|give me the \w+ on the\b"
     r"|(?:cook|bake)\s+(?:me\s+)?(?:an?|the|some|my)\b|(?:open|close|lock|unlock)\s+(?:the|my)\s+(?:door|window"
     r"|garage|app|browser)\b"
@@ -32,14 +34,16 @@ _ASKED = re.compile(
     r"|(?:conduct|carry out|run|perform|do)\s+(?:an?|the)\s+(?:\w+\s+){0,3}?(?:survey|interview|poll|workout"
     r"|field study)\b"
     r")",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 _ZH_ASKED = re.compile(
     r"^\W*(?:请)?(?:帮我|为我|给我|替我)?(?:"
-    r"(?:预订|预定|订)(?:一|两|个|张|机票|酒店|房间|餐厅|座位|位|票|去|从)|(?:购买|买|下单|点)[一两几]?[个份张件杯本]|(?:打电话|致电|拨打)"
+    r"(?:预订|预定|订购?)[^。，]{0,12}(?:票|酒店|房间|餐厅|座位|外卖)|叫我(?:起床|醒)|[早晚][上点][^。，]{0,6}叫我|(?:预订|预定|订)(?:一|两|个|张|机票|酒店|房间|餐厅"
+    r"|座位|位|票|去|从)|(?:购买|买|下单|点)[一两几]?[个份张件杯本]|(?:打电话|致电|拨打)"
     r"|(?:发送|寄|发)(?:一|这|封|条|邮件|短信|给)|设置?(?:一)?个?[^。，]{0,6}(?:闹钟|提醒|定时器)|提醒我|叫醒我|(?:打开|关闭|关掉)(?:灯|门|窗|电视|空调|客厅|卧室)"
     r"|(?:给|向)[^，。]{1,10}(?:发送|发|寄|打)(?:一)?[封条个]?(?:邮件|电子邮件|短信|消息|电话)|需要一[杯份张辆瓶]|来一[杯份]"
-    r"|(?:现在)?(?:请)?把[^，。]{1,10}(?:拿|给我|递给我|打开|关上|关掉|扔|倒掉|搬|放到|带来|送到)|安排[^，。]{1,14}的?(?:会议|约会|面试|旅行|行程)[。.!！]?$"
+    r"|(?:现在)?(?:请)?把[^，。]{1,10}(?:拿|给我|递给我|打开|关上|关掉|扔|倒掉|搬|放到|带来|送到|发给|寄给|转发)|安排[^，。]{1,14}的?(?:会议|约会|面试|旅行"
+    r"|行程)[。.!！]?$"
     r"|播放|(?:安排|取消|预约)(?:一|个|我的)[^。，]{0,8}(?:会议|预约|约会|电话)|去(?:超市|商店|银行|邮局)|遛狗|(?:打扫|清洗|修理)(?:房间|厨房|我的)"
     r"|(?:下载|上传|安装)(?:一|这|该|以下)|支付|(?:进行|做|开展)(?:一)?[次项个][^。，]{0,8}(?:采访|调查|访谈|问卷调查|实地)"
     r")"
@@ -52,15 +56,16 @@ _DONE = re.compile(
     r"|your) order)\b"
     r"|\b(?:e-?mail|message|order|alarm|reminder|reservation|appointment|meeting|payment) (?:has been|was"
     r"|is) (?:successfully )?(?:sent|placed|set|made|booked|scheduled|confirmed)\b"
+    r"|(?:已为您|已经为您|已帮您)(?:成功)?(?:发送|预订|订|购买|下单|安排|设置|打开|关闭|取消|预约)|(?:邮件|短信|订单|闹钟)已(?:经)?(?:成功)?(?:发送|提交|设置|设好)"
     r"|我(?:已经?|刚刚?)(?:成功)?(?:为您|帮您|替您|给您|为你|帮你|给你)?(?:发送|预订|订好|购买|下单|打电话|安排|设置|打开|关闭|上传|下载|安装|删除|支付)了?",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 # "Send an e-mail to your boss" may ask for its text; these ask for words in any case.
 _WORDS = re.compile(
     r"\b(?:how|why|what|steps|instructions|explain|describe|list|write|draft|compose|recipe|code|function|tips"
     r"|process|ways?|plan|script|role|simulate|pretend)\b"
     r"|如何|怎么|步骤|解释|描述|列|写|撰|起草|食谱|代码|方法|过程|计划|模拟|扮演|编|假设|说明",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 
 

@@ -24,6 +24,14 @@ _NOTHING = re.compile(
 )
 
 
+# Words that may well be the input of a task about a word, a sign or a value.
+_A_WORD = re.compile(
+    r"\b(?:words?|keywords?|terms?|values?|phrases?|abbreviations?|literals?|characters?|antonyms?|synonyms?|message)\b"
+    r"|字|词|部首|值|符号",
+    re.IGNORECASE | re.ASCII,
+)
+
+
 @check("warning", Sample("Name a fruit.", "No input.", "An apple."), of="task")
 def placeholder_input(sample: Sample) -> str | None:
     """Fails an input that is, as a whole, a word for no input.
@@ -36,4 +44,6 @@ def placeholder_input(sample: Sample) -> str | None:
     text = sample.input.strip()
     if not text or len(text) > 80:
         return None
-    return f"says that there is none: {excerpt(text)!r}" if _NOTHING.fullmatch(text) else None
+    if _NOTHING.fullmatch(text) is None or _A_WORD.search(sample.instruction):
+        return None
+    return f"says that there is none: {excerpt(text)!r}"

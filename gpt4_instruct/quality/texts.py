@@ -9,20 +9,21 @@ __all__ = ["CODE", "asks_to_write", "code_task", "essence", "excerpt", "names_a_
 # Fenced and inline code, formulas and addresses.
 CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`|\$\$.*?\$\$|\$[^$\n]+\$|https?://\S+", re.DOTALL)
 _FENCED = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`|https?://\S+", re.DOTALL)
+# Everywhere re.ASCII, or \b would find no boundary between a Han character and "SQL".
 _CODE_TASK = re.compile(
     r"\b(?:code|function|program|script|sql|html|css|xml|json|python|java|javascript|typescript|php|ruby|perl|rust"
     r"|regex"
     r"|regular expression|query|latex|shell|bash|linux|command|compiler?|string|algorithm|c\+\+|c#|\.net|api"
     r"|markdown)\b"
     r"|代码|函数|编程|程序|脚本|查询语句|查询|正则|表达式|公式|方程|网页|算法|命令|字符串|编码|标签|\b(?:SQL|HTML|CSS|JSON)",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 _WRITE = re.compile(
     r"\b(?:write|compose|draft|create|generate|story|e-?mail|letter|dialog(?:ue)?|conversation|speech|poem|essay|script"
     r"|scene|role|rewrite|reply|respond|response|message|translate|example|sentence|post|tweet|note|memo"
     r"|announcement)\b"
     r"|写|撰|起草|编|创作|生成|故事|邮件|信|对话|演讲|诗|作文|剧本|扮演|改写|回复|消息|翻译|例|句|帖子|通知",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 _NAMES_A_LANGUAGE = re.compile(
     r"\b(?:translat\w*|languages?|english|chinese|mandarin|cantonese|japanese|korean|french|german|spanish|italian"
@@ -30,7 +31,7 @@ _NAMES_A_LANGUAGE = re.compile(
     r"|dutch|russian|arabic|hindi|latin|greek|turkish|vietnamese|polish|swedish|kanji|pinyin|hanzi|romaji|bilingual"
     r"|foreign)\b"
     r"|翻译|译成|译为|译文|语言|英文|英语|中文|法语|德语|西班牙语|日语|韩语|俄语|意大利语|葡萄牙语|拉丁语|阿拉伯语|外语|双语",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 _NOT_ESSENCE = re.compile(r"[\W_]+")
 

@@ -23,7 +23,7 @@ _CLOSING = re.compile(
     r"|敬上|此致|祝好|谢谢|敬礼)\W*$",
     re.IGNORECASE,
 )
-_BARE_MARK = re.compile(r"\n\s*(?:\d{1,3}[.)、．]|[-*•+])\s*\**$")
+_BARE_MARK = re.compile(r"\n\s*(?:\d{1,3}[.)、．]\s*\**|[-•+]|\*\s)\s*$")
 _LIST_ITEM = re.compile(r"^\s*(?:\d{1,3}[.)、．:：]|[-*•+·]|[（(]?[a-zA-Z一二三四五六七八九十]{1,2}[.)）、])\s*")
 # Words that no English or Chinese sentence ends with.
 _NO_LAST_WORD = re.compile(
@@ -76,6 +76,8 @@ def truncated(sample: Sample) -> str | None:
         return f"ends in the middle of a sentence: {excerpt(tail)!r}"
     share = chinese_share(text) or 0.0
     language = "zh" if share > 0.5 else "en"
+    if _breaks_off(text, last):
+        return f"ends in the middle of a sentence: {excerpt(tail)!r}"
     if len(text) < _LONG[language] or len(last) < _SHORT_LINE[language] // 2 or _unpunctuated(text, language):
         return None
     return f"ends in the middle of a sentence: {excerpt(tail)!r}"
@@ -92,6 +94,22 @@ def _verse(text: str) -> bool:
     return sum(len(line) < 70 and not line.endswith(tuple(".!?。！？")) for line in lines) > 0.6 * len(lines)
 
 
+def _breaks_off(text: str, last: str) -> bool:
+    """Whether the last line holds whole sentences before words without an end, or its list's other items all end."""
+    if _LIST_ITEM.match(last):
+        items = [line.strip() for line in text.splitlines() if _LIST_ITEM.match(line)][:-1]
+        return len(items) >= 3 and all(item.endswith((".", "。", "!", "！", "?", "？", ";", "；")) for item in items)
+    whole = re.search(r"(?:[a-z)][.!?] (?=[A-Z])|[。！？])[^.!?。！？]*$", last)
+    if whole is None or whole.start() < 15:
+        return False
+    rest = last[whole.start() + 1 :].strip()
+    return (
+        len(rest) >= 4
+        and not re.search(r"https?://|\d$|[A-Z]\w*$", rest)
+        and bool(re.match(r"[A-Z\u4e00-\u9fff]", rest))
+    )
+
+
 def _unpunctuated(text: str, language: str) -> bool:
     """Whether the last line's fellows end without a full stop, too, so that it need not have one.
 
@@ -102,7 +120,7 @@ def _unpunctuated(text: str, language: str) -> bool:
     if _LIST_ITEM.match(last):
         fellows = [line for line in others if _LIST_ITEM.match(line)]
     elif len(last) < _SHORT_LINE[language]:
-        fellows = others[-6:]
+        fellows = others[-2:]
     else:
         fellows = [line for line in others if len(line) > len(last) // 2]
     bare = sum(not line.endswith(_ENDS) for line in fellows)

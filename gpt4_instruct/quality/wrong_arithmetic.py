@@ -18,6 +18,12 @@ from gpt4_instruct.quality.texts import excerpt, prose
 __all__ = ["wrong_arithmetic"]
 
 
+# Where 1 + 1 may well be 10, and 10 + 5 be 3.
+_OTHER_NUMBERS = re.compile(
+    r"\b(?:binary|hexadecimal|octal|base \d|modul[oar]+|mod|clock|boolean)\b|进制|模运算|时钟", re.IGNORECASE | re.ASCII
+)
+
+
 def _shown(result: str) -> tuple[Fraction, Fraction]:
     """The value of a number as it is written, and half a unit of its last place."""
     digits = re.sub(r"[^\d.]", "", result)
@@ -48,7 +54,7 @@ def wrong_arithmetic(sample: Sample) -> str | None:
     True
     """
     text = sample.output
-    if not any(letter.isdigit() for letter in text):
+    if not any(letter.isdigit() for letter in text) or _OTHER_NUMBERS.search(f"{sample.instruction} {text}"):
         return None
     # A digit of the output comes first, since few rows hold an equation at all.
     if "=" in text or "≈" in text or "equal" in text or "等于" in text:
@@ -82,6 +88,10 @@ _STATISTIC = re.compile(
     r"|(?:以下|下面|下列|这些|给定|这组|一组)[^。，]{0,8}?(?:数字|数|数值|整数|数据|列表|数组)的?(?P<zh>平均值|平均数|均值|总和|和|乘积|积|中位数)",
     re.IGNORECASE,
 )
+_LIST_OF = re.compile(
+    r"(?P<list>-?\d+(?:\.\d+)?(?:[、，,]\s*-?\d+(?:\.\d+)?)+(?:和|与)-?\d+(?:\.\d+)?)(?:这[一二两三四五六七八九]?个数)?的(?P<zh>平均值|平均数"
+    r"|均值|总和|和|乘积|积|中位数)"
+)
 _LIST = re.compile(r"[\[({]?(?P<list>(?:[-\d.,，、\s]|and|和)+)[\])}]?[\s.。?？]*")
 _MEANS = {
     "平均值": "mean",
@@ -104,6 +114,11 @@ def _asked(sample: Sample) -> str | None:
         value = evaluate(asked["value"])
         return None if value is None else _unsaid(value, excerpt(asked["value"].strip()), sample.output)
     wanted = _STATISTIC.search(sample.instruction)
+    listed_first = None if sample.input.strip() else _LIST_OF.search(sample.instruction)
+    if listed_first is not None:
+        numbers = [Fraction(each) for each in re.findall(r"-?\d+(?:\.\d+)?", listed_first["list"])]
+        what = _MEANS[listed_first["zh"]]
+        return _unsaid(_compute(what, numbers), f"the {what} of {excerpt(listed_first['list'], 40)}", sample.output)
     if wanted is None:
         return None
     rest = sample.input.strip() or sample.instruction[wanted.end() :].strip(" :：")
@@ -131,8 +146,15 @@ def _compute(what: str, numbers: list[Fraction]) -> Fraction:
     return total / len(numbers) if what == "mean" else total
 
 
+_NAMES_VALUE = (
+    r"(?:mean|average|sum|total|product|median|平均[值数]?|总?和|乘?积|中位数)\s*(?:is|are|=|:|：|是|为|等于)"
+)
+
+
 def _unsaid(value: Fraction, what: str, output: str) -> str | None:
-    said = re.findall(rf"[-−–]?(?:{NUMBER})%?", output)
+    # What it says that it is, if it says so; else any number.
+    named = re.findall(rf"{_NAMES_VALUE}\s*([-−–]?(?:{NUMBER})%?)", output, re.IGNORECASE)
+    said = named[-1:] or re.findall(rf"[-−–]?(?:{NUMBER})%?", output)
     spelled = re.search(
         r"[零一二三四五六七八九十百千万]+|\b(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|\w+teen|\w+ty)\b|/|√|\\frac",
         output,

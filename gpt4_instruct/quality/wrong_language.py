@@ -22,14 +22,14 @@ _MATERIAL = re.compile(r"[\"“‘'「]\W*(?:[A-Za-z']+\W+){3,}|^\W*(?:[A-Za-z']
 # Tasks whose right answer may be in another language than the task.
 _OTHER_LANGUAGE = re.compile(
     r"\b(?:translat\w*|chinese|mandarin|japanese|korean|kanji|pinyin|hanzi|bilingual)\b"
-    r"|翻译|译成|译为|译文|英文|英语|法语|德语|西班牙语|日语|韩语|俄语|意大利语|拉丁语|外语|双语",
-    re.IGNORECASE,
+    r"|翻译|译成|译为|译文|英文|英语|日文|法文|德文|韩文|法语|德语|西班牙语|日语|韩语|俄语|意大利语|拉丁语|外语|双语",
+    re.IGNORECASE | re.ASCII,
 )
 _CODE_TASK = re.compile(
     r"\b(?:code|function|program|script|sql|html|css|python|java|javascript|regex|query|json|xml|latex|shell|bash"
     r"|c\+\+)\b"
     r"|代码|函数|编程|程序|脚本|查询语句|正则|表达式|公式|方程|网页",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 
 
