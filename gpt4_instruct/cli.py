@@ -68,12 +68,17 @@ def _common(
 @app.command()
 def build(
     split: Annotated[str, typer.Argument(help="english, chinese, comparison or unnatural.", show_default=False)],
-    source: Annotated[str, typer.Option(help="seeds, a json/jsonl/csv/parquet file, or hub:ID.")] = "seeds",
+    source: Annotated[
+        str, typer.Option(help="seeds, released, released:NAME, a json/jsonl/csv/parquet/zip file, or hub:ID.")
+    ] = "seeds",
     out: Annotated[Path, typer.Option(help="The folder; other splits in it are kept.")] = Path("gpt4-instruct-data"),
     teacher: Annotated[
-        str,
-        typer.Option(help="openai:MODEL, openai-batch:MODEL, local:smollm2, local:PATH_OR_HUB_ID or replay:PATH."),
-    ] = "local:smollm2",
+        str | None,
+        typer.Option(
+            help="openai:MODEL, openai-batch:MODEL, local:smollm2, local:PATH_OR_HUB_ID or replay:PATH. "
+            "(default: local:smollm2; of --source released, the released answers)"
+        ),
+    ] = None,
     translator: Annotated[str | None, typer.Option(help="chinese: who translates. (default: the teacher)")] = None,
     answers_from: Annotated[
         list[str] | None,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import gpt4_instruct
 from gpt4_instruct.errors import OutputError, SourceError, UsageError
-from gpt4_instruct.publishing.folder import MANIFEST, read_manifest
+from gpt4_instruct.publishing.folder import MANIFEST, read_manifest, record_audit
 from gpt4_instruct.quality.audit import Audited, Finding, choose, examine, part, write_findings
 from gpt4_instruct.quality.base import SEVERITIES, Severity
 from gpt4_instruct.records import Language
@@ -246,8 +246,6 @@ def _put_on_card(folder: Path, config: str, found: Audited) -> None:
         name: {key: entry[key] for key in ("severity", "findings", "rows")}
         for name, entry in found.summary()["checks"].items()
     }
-    from gpt4_instruct.publishing.folder import record_audit
-
     record_audit(
         folder,
         config,
