@@ -10,6 +10,7 @@ import re
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path, PurePath
 from typing import IO, Any
 
@@ -22,17 +23,22 @@ _EDGE_CHARACTERS = 64  # an error this near the window's edge may come from the 
 _BEGINNING_BYTES = 1 << 20
 _GBK_CHARACTERS = 4  # fewer say nothing
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")  # an escaped half of a character
+_SHALLOW = 100  # brackets
+_END = object()
+_FLAT = frozenset({str, int, float, bool, type(None)})
 _OBJECT = re.compile(r'\s*\{[^\S\n]*\n\s*"[^"\n]*"\s*:')  # an object on several lines
 _BETWEEN = re.compile(r"[\s,]*")
 
 
-def read_rows(path: Path) -> Iterator[tuple[int, Any]]:
+def read_rows(path: Path, *, lines: bool = True) -> Iterator[tuple[int, Any]]:
     """The rows of a JSON, JSON Lines, CSV or Parquet file, one at a time, each with where it stands.
 
     A row that cannot be read does not end the file: it comes as a `ValueError` that says why.
 
     Args:
         path: a ``.json`` (an array, or lines), ``.jsonl``, ``.csv`` or ``.parquet`` file, or a ``.zip`` of one.
+        lines: say on which line a row starts, rather than its number; without, JSON arrays are read twice as fast.
 
     Yields:
         the line it starts on (its number, for Parquet), from 1, and the row (mostly a dict) or a `ValueError`.
@@ -49,12 +55,16 @@ def read_rows(path: Path) -> Iterator[tuple[int, Any]]:
             yield from _read_parquet(file)
             return
         _check_encoding(name, file)
-        if suffix == ".csv":
-            yield from _read_csv(file)
-        elif suffix == ".json":
-            yield from _read_array(name, file)
-        else:
-            yield from _read_lines(file)
+        number = 0
+        if suffix == ".json" and not lines:
+            for row in _read_windows(file):
+                if row is _END:
+                    return
+                number += 1
+                yield number, row
+            file.seek(0)  # something in it takes a closer look
+        read = {".csv": _read_csv, ".json": _read_array}.get(suffix, _read_lines)(name, file)
+        yield from read if lines else islice(enumerate((row for _, row in read), start=1), number, None)
 
 
 @contextmanager
@@ -100,30 +110,89 @@ def _check_encoding(name: str, file: IO[bytes]) -> None:
         raise ValueError(f"{name} is in GBK: iconv -f gb18030 -t utf-8 {name} > utf8-{name} makes it UTF-8")
 
 
-def checked(row: Any) -> Any:
-    """The row, or a `ValueError` when it held bytes that are not UTF-8 (they were read as lone surrogates)."""
+def checked(row: Any, text: str | None = None) -> Any:
+    """The row, or a `ValueError` when it holds what no file of ours could (halves of characters, endless nesting).
+
+    Args:
+        row: as it was decoded; bytes that are not UTF-8 are lone surrogates in it.
+        text: the JSON that it was decoded from, which mostly shows at a glance that nothing is wrong.
+    """
+    if text is not None and _whole(text) and text.count("[") + text.count("{") < _SHALLOW:
+        return row
     try:
-        json.dumps(row, ensure_ascii=False, default=str).encode("utf-8")
-    except UnicodeEncodeError:
-        return ValueError("not valid UTF-8")
+        whole = _whole(json.dumps(row, ensure_ascii=False, default=str), escaped=False)
     except (ValueError, RecursionError):
         return ValueError("nested too deeply, or a number too long")
-    return row
+    return row if whole else ValueError("not valid UTF-8")
 
 
-def _text(file: IO[bytes], newline: str | None) -> IO[str]:
+def _whole(text: str, *, escaped: bool = True) -> bool:
+    """Whether no character of a text, or of what it says by escapes, may be only half of one."""
+    if escaped and _HALF.search(text):
+        return False
+    try:
+        return text.isascii() or bool(text.encode("utf-8"))
+    except UnicodeEncodeError:
+        return False
+
+
+def _text(file: IO[bytes], newline: str | None) -> io.TextIOWrapper:
     return io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline=newline)
 
 
-def _read_lines(file: IO[bytes]) -> Iterator[tuple[int, Any]]:
+def _read_lines(name: str, file: IO[bytes]) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(_text(file, "\n"), start=1):
         if line.isspace():
             continue
         try:
-            yield number, checked(json.loads(line))
+            yield number, checked(json.loads(line), line)
         except (ValueError, RecursionError) as error:
             end = "" if line.endswith("\n") else "; the file ends within this line: is it cut off?"
             yield number, ValueError(f"not JSON: {error}{end}")
+
+
+def _read_windows(content: IO[bytes]) -> Iterator[Any]:
+    """The elements of a JSON array, all that end in a window decoded at once, and `_END`; less if it stumbles.
+
+    What begins a window and ends before something that stands between the first two elements is a part of the array if
+    it can be decoded as one: within an element, brackets or quotes would be open.
+    """
+    file = _text(content, None)
+    text = file.read(_BLOCK_CHARACTERS)
+    try:
+        begin = _BETWEEN.match(text, text.index("[") + 1).end()  # type: ignore[union-attr]
+        end = json.JSONDecoder().raw_decode(text, begin)[1]
+        between = text[end : _BETWEEN.match(text, end).end() + 1]  # type: ignore[union-attr]
+        if text[:begin].strip() != "[" or not re.fullmatch(r"\s*,\s*\{", between):
+            return
+        text = text[begin:]
+        while True:
+            end = text.rfind(between)
+            if end < 0:  # an element larger than the window, or the last ones
+                more = file.read(max(_BLOCK_CHARACTERS, len(text)))
+                end = text.rfind("]") if not more else 0
+                if end < 0 or (not more and text[end:].strip() != "]"):
+                    return
+            if end:
+                rows = json.loads(f"[{text[:end]}]")
+                if not _whole(text[:end]) or not all(_shallow(row) for row in rows):
+                    return
+                yield from rows
+                if text[end] == "]":
+                    yield _END
+                    return
+                text = text[end + len(between) - 1 :]
+            text += more if not end else file.read(_BLOCK_CHARACTERS)
+    except (ValueError, IndexError, RecursionError):
+        return
+    finally:
+        file.detach()  # else the file is closed with it
+
+
+def _shallow(value: Any, levels: int = 8) -> bool:
+    """Whether a value is nested in no more than so many levels."""
+    values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return _FLAT.issuperset(map(type, values)) or (levels > 0 and all(_shallow(each, levels - 1) for each in values))
 
 
 def _read_array(name: str, content: IO[bytes]) -> Iterator[tuple[int, Any]]:
@@ -134,9 +203,10 @@ def _read_array(name: str, content: IO[bytes]) -> Iterator[tuple[int, Any]]:
         if _OBJECT.match(text):
             raise ValueError(f"{name} is one JSON object, not an array of rows or a row a line")
         content.seek(0)
-        yield from _read_lines(content)  # many a .json file holds JSON Lines
+        yield from _read_lines(name, content)  # many a .json file holds JSON Lines
         return
     decode = json.JSONDecoder().raw_decode
+    whole = _whole(text)
     start = text.index("[") + 1
     line = 1 + text.count("\n", 0, start)
     rows, gap = 0, ""  # how many came, and what stands before the element
@@ -146,6 +216,7 @@ def _read_array(name: str, content: IO[bytes]) -> Iterator[tuple[int, Any]]:
         gap += text[start:begin]
         if begin == len(text):
             text, start = file.read(_BLOCK_CHARACTERS), 0
+            whole = _whole(text)
             if not text:
                 yield line, ValueError(f"the array does not end: the file is cut off here, after {rows:,} whole rows")
                 return
@@ -168,6 +239,7 @@ def _read_array(name: str, content: IO[bytes]) -> Iterator[tuple[int, Any]]:
         if half and (more := file.read(max(_BLOCK_CHARACTERS, len(text) - begin))):
             # Each time as much again, so that a large element is decoded a few times only.
             text, start = text[begin:] + more, 0
+            whole = _whole(text)
             continue
         if half and not end and not text.rstrip().endswith("]"):
             yield (
@@ -176,7 +248,9 @@ def _read_array(name: str, content: IO[bytes]) -> Iterator[tuple[int, Any]]:
             )
             return
         rows += 1
-        yield line, checked(row) if end else row
+        if end and not (whole and isinstance(row, dict) and _FLAT.issuperset(map(type, row.values()))):
+            row = checked(row, text[begin:end])  # most rows are seen to need no look of their own
+        yield line, row
         found = None
         if not end:
             # Go on at what looks like the next element's start: where elements stand on lines of their own, a brace
@@ -187,7 +261,7 @@ def _read_array(name: str, content: IO[bytes]) -> Iterator[tuple[int, Any]]:
             while found is None and (more := file.read(_BLOCK_CHARACTERS)):
                 cut = max(begin, len(text) - _EDGE_CHARACTERS)  # the next start may lie across the edge
                 line += text.count("\n", begin, cut)
-                text, begin = text[cut:] + more, 0
+                text, begin, whole = text[cut:] + more, 0, False
                 found = following.search(text)
             if found is None:
                 return
@@ -196,7 +270,7 @@ def _read_array(name: str, content: IO[bytes]) -> Iterator[tuple[int, Any]]:
         start, gap = end, "" if found is None else found[0]
 
 
-def _read_csv(content: IO[bytes]) -> Iterator[tuple[int, Any]]:
+def _read_csv(name: str, content: IO[bytes]) -> Iterator[tuple[int, Any]]:
     csv.field_size_limit(1 << 30)  # the default refuses a whole file for one field of over 131,072 characters
     reader = csv.reader(_text(content, ""), strict=True)
     names: list[str] | None = None

@@ -10,10 +10,12 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import pytest
+
 from gpt4_instruct.prompts import render_alpaca
 from gpt4_instruct.sources import released
 
-__all__ = ["ReleasedServer", "blob_of", "contents"]
+__all__ = ["ReleasedServer", "blob_of", "contents", "patched", "release"]
 
 
 def blob_of(content: bytes) -> str:
@@ -126,6 +128,12 @@ class ReleasedServer:
             body = body[: self.cut_after]
             request.close_connection = True
         request.wfile.write(body)
+
+
+def release(monkeypatch: pytest.MonkeyPatch, files: Mapping[str, bytes]) -> None:
+    """For one test, makes these files the released ones."""
+    for name, each in patched(files).items():
+        monkeypatch.setitem(released.RELEASED, name, each)
 
 
 def patched(files: Mapping[str, bytes]) -> dict[str, Any]:

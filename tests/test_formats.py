@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpt4_instruct import formats
 from gpt4_instruct.formats import read_rows
 
 # CSV has no way to write a NUL or to tell "\r" apart at a line's end; JSON and Parquet do.
@@ -53,6 +54,29 @@ def test_any_bytes_are_read_to_the_end_without_an_exception(content, suffix):
             assert line >= 1
             if not isinstance(row, ValueError):
                 json.dumps(row, ensure_ascii=False).encode()
+
+
+# Arrays in every layout, whole, broken and cut, with what could be taken for the gap between two rows inside them.
+value = st.none() | st.integers() | text | st.sampled_from(["}, {", "},\n {", "]", '"', "\\", "\ud800"])
+nested = st.recursive(value, lambda each: st.lists(each, max_size=3) | st.dictionaries(text, each, max_size=3))
+arrays = st.lists(st.dictionaries(text, nested, max_size=4) | value, max_size=8)
+
+
+@given(arrays, st.sampled_from([None, 0, 1, 4]), st.sampled_from([30, 1 << 16]), st.data())
+@settings(max_examples=300, deadline=None)
+def test_rows_that_are_numbered_are_the_rows_that_have_lines(content, indent, window, data):
+    written = json.dumps(content, indent=indent)
+    written = written[: data.draw(st.integers(0, len(written)))] if data.draw(st.booleans()) else written
+    at = data.draw(st.integers(0, len(written)))
+    written = written[:at] + data.draw(st.sampled_from(["", "", "{", "x", ",", '"'])) + written[at:]
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(formats, "_BLOCK_CHARACTERS", window)
+        path = Path(folder, "rows.json")
+        path.write_text(written)
+        expected = [str(row) if isinstance(row, ValueError) else row for _, row in read_rows(path)]
+        found = list(read_rows(path, lines=False))
+    assert [number for number, _ in found] == list(range(1, len(found) + 1))
+    assert [str(row) if isinstance(row, ValueError) else row for _, row in found] == expected
 
 
 @given(rows, st.data())

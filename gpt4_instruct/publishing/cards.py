@@ -6,6 +6,8 @@ from typing import Any
 
 __all__ = ["render_dataset_card"]
 
+_SEVERITIES = ("error", "warning", "info")  # the order in which an audit's checks are listed
+
 
 def render_dataset_card(manifest: dict[str, Any]) -> str:
     """The README of a dataset folder: YAML that names the configs for the Hub and `load_dataset`, then prose.
@@ -20,7 +22,10 @@ def render_dataset_card(manifest: dict[str, Any]) -> str:
     from huggingface_hub import DatasetCardData
 
     configs = manifest["configs"]
+    released = {name: config for name, config in configs.items() if "released" in config}
+    made = {name: config for name, config in configs.items() if "released" not in config}
     metadata = DatasetCardData(
+        license="cc-by-nc-4.0" if released else None,
         language=sorted({config["language"] for config in configs.values()}),
         task_categories=["text-generation"],
         tags=["instruction-tuning", "synthetic", "gpt4-instruct"],
@@ -44,16 +49,23 @@ def render_dataset_card(manifest: dict[str, Any]) -> str:
         autoescape=False,  # Markdown; texts of rows are not shown
     )
     environment.filters["thousands"] = lambda number: f"{number:,}"
-    teachers = sorted({teacher["spec"] for config in configs.values() for teacher in config["teachers"]})
+    environment.filters["share"] = lambda part, whole: f"{part / whole:.2%}" if whole else "-"
+    teachers = sorted({teacher["spec"] for config in made.values() for teacher in config["teachers"]})
+    sources = sorted({config["source"] for config in made.values()})
     return environment.get_template("dataset_card.md").render(
         metadata=metadata.to_yaml(line_break="\n"),
         configs=configs,
+        made=made,
+        released=released,
+        audited={name: config["audit"] for name, config in configs.items() if "audit" in config},
+        severities=_SEVERITIES,
         example=next((name for name, config in configs.items() if config["files"]), None),
         rejected=any(config["rejected"] for config in configs.values()),
-        openai=any(teacher.startswith(("openai:", "openai-batch:")) for teacher in teachers),
-        kept=[name for name, config in configs.items() if config.get("on_truncation") == "keep"],
+        openai=bool(released) or any(teacher.startswith(("openai:", "openai-batch:")) for teacher in teachers),
+        kept=[name for name, config in made.items() if config.get("on_truncation") == "keep"],
         teachers=teachers,
-        sources=sorted({config["source"] for config in configs.values()}),
+        sources=sources,
+        from_release=[source for source in sources if source.startswith("released")],
     )
 
 

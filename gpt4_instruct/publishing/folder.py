@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +27,7 @@ from gpt4_instruct.errors import OutputError, OutputExistsError
 from gpt4_instruct.publishing.cards import render_dataset_card
 from gpt4_instruct.storage import lock, read_json, replace_text, sha256, write_json
 
-__all__ = ["MANIFEST", "add_config", "building", "check_free", "read_manifest"]
+__all__ = ["MANIFEST", "add_config", "building", "check_free", "read_manifest", "record_audit"]
 
 MANIFEST = "manifest.json"
 _FORMAT = 1
@@ -163,6 +163,28 @@ def add_config(folder: Path, config: str, prepared: Path) -> dict[str, Any]:
     except OSError as error:
         raise OutputError(f"cannot write {folder}: {error.strerror}. Answers are kept in the ledger") from error
     return entry
+
+
+def record_audit(folder: Path, config: str, summary: Mapping[str, Any]) -> None:
+    """Writes an audit's counts into the manifest of a folder of ours, and its rates onto the card.
+
+    Args:
+        folder: what `build` wrote.
+        config: which of its configs was audited.
+        summary: ``{"rows": n, "rows_with_findings": n, "checks": {name: {"severity": s, "findings": n, "rows": n}},
+            "package": version}``; another one that is there is replaced.
+
+    Raises:
+        OutputError: the folder has no such config, or cannot be written.
+    """
+    folder = folder.resolve()
+    with lock(folder):
+        manifest = read_manifest(folder)
+        if config not in manifest["configs"]:
+            raise OutputError(f"{folder} holds no {config}: it has {', '.join(manifest['configs']) or 'none'}")
+        manifest["configs"][config]["audit"] = dict(summary)
+        replace_text(folder / "README.md", render_dataset_card(manifest))
+        write_json(folder / MANIFEST, manifest)
 
 
 def _parquet(prepared: Path) -> list[Path]:

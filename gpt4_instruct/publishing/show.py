@@ -39,6 +39,8 @@ def show(folder: str | Path, rows: int = 3) -> None:
         counts.add_column(name, justify="right" if name in {"rows", "rejected"} else "left", overflow="fold")
     for name, config in configs.items():
         teachers = sorted({teacher["spec"] for teacher in config["teachers"]})
+        if "released" in config:
+            teachers = ["as released"]
         rejected = sum(config["rejected"].values())
         counts.add_row(name, f"{config['rows']:,}", f"{rejected:,}", Text(", ".join(teachers)), Text(config["source"]))
     console.print(counts)
@@ -84,8 +86,12 @@ def _plain(value: Any) -> str:
     if isinstance(value, str) and is_alpaca(value):  # its preamble is the same in every row
         return value.partition("### Instruction:\n")[2].removesuffix("### Response:").rstrip()
     if isinstance(value, list):  # scored answers
-        return "\n".join(f"[{each['score']:g}] {each['source']}: {_shorten(each['response'])}" for each in value)
+        return "\n".join(f"[{_score(each)}] {each['source']}: {_shorten(each['response'])}" for each in value)
     return "" if value is None else str(value)
+
+
+def _score(scored: dict[str, Any]) -> str:
+    return "?" if scored["score"] is None else f"{scored['score']:g}"
 
 
 def _shorten(text: str) -> str:

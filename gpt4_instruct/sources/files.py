@@ -24,13 +24,20 @@ class FileSource(Source):
         name: how it is called in rows and on cards; by default the file's name, so that no folder of yours is told.
         fingerprint: what its content is known by; by default its SHA-256.
 
+    Attributes:
+        stem: what rows without an id are called by.
+        lines: whether a row's place is its line, rather than its number.
+
     Raises:
         SourceError: it cannot be opened.
     """
 
+    lines = True
+
     def __init__(self, path: Path, name: str | None = None, fingerprint: str = "") -> None:
         self.path = path
         self.name = name or path.name
+        self.stem = Path(self.name).stem.removeprefix("released:")
         try:
             self.fingerprint = fingerprint or sha256(path)
         except OSError as error:
@@ -40,15 +47,10 @@ class FileSource(Source):
         for line, row in self.raw():
             yield from adapt(row, f"{self.stem}-{line}", f"{self.name}:{line}")
 
-    @property
-    def stem(self) -> str:
-        """What rows without an id are called by."""
-        return Path(self.name).stem.replace("released:", "")
-
     def raw(self) -> Iterator[tuple[int, Any]]:
         """Each row as it is, with its line. Raises `SourceError` where it cannot be read on."""
         try:
-            yield from read_rows(self.path)
+            yield from read_rows(self.path, lines=self.lines)
         except OSError as error:
             raise SourceError(f"cannot read {self.path}: {error.strerror or error}") from error
         except ValueError as error:

@@ -9,10 +9,8 @@ Unnatural Instructions, at the commits named. They are kept as the Hub's client 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from types import MappingProxyType
 
 from gpt4_instruct.downloads import blob_id, download
 from gpt4_instruct.errors import SourceError, UnknownNameError
@@ -54,24 +52,18 @@ class Released:
         return PurePosixPath(self.path).name
 
 
-RELEASED: Mapping[str, Released] = MappingProxyType(
-    {
-        "english": Released(
-            *_GPT4_LLM, "data/alpaca_gpt4_data.json", "25508714b7879a1e5a6764ba7f979a980f549f1a", "gpt-4"
-        ),
-        "chinese": Released(
-            *_GPT4_LLM, "data/alpaca_gpt4_data_zh.json", "af092742e9bc3b83fa6feb13203b793aafc9dffc", "gpt-4", "zh"
-        ),
-        "comparison": Released(*_GPT4_LLM, "data/comparison_data_v2.json", "decb04ca4c911d821a67364dfe058c4d383f241e"),
-        "unnatural": Released(
-            *_GPT4_LLM, "data/unnatural_instruction_gpt4_data.json", "b2ff691552defddbbe5ca4a1be792c26f852d917", "gpt-4"
-        ),
-        "alpaca": Released(
-            *_ALPACA, "alpaca_data.json", "3779ddbc040543ab1834ef216c983d6fcc06cc9a", "text-davinci-003"
-        ),
-        "unnatural-core": Released(*_UNNATURAL, "data/core_data.zip", "037b95e773c5d050d025b1d012180c42fa63d13f"),
-    }
-)
+RELEASED: dict[str, Released] = {
+    "english": Released(*_GPT4_LLM, "data/alpaca_gpt4_data.json", "25508714b7879a1e5a6764ba7f979a980f549f1a", "gpt-4"),
+    "chinese": Released(
+        *_GPT4_LLM, "data/alpaca_gpt4_data_zh.json", "af092742e9bc3b83fa6feb13203b793aafc9dffc", "gpt-4", "zh"
+    ),
+    "comparison": Released(*_GPT4_LLM, "data/comparison_data_v2.json", "decb04ca4c911d821a67364dfe058c4d383f241e"),
+    "unnatural": Released(
+        *_GPT4_LLM, "data/unnatural_instruction_gpt4_data.json", "b2ff691552defddbbe5ca4a1be792c26f852d917", "gpt-4"
+    ),
+    "alpaca": Released(*_ALPACA, "alpaca_data.json", "3779ddbc040543ab1834ef216c983d6fcc06cc9a", "text-davinci-003"),
+    "unnatural-core": Released(*_UNNATURAL, "data/core_data.zip", "037b95e773c5d050d025b1d012180c42fa63d13f"),
+}
 
 
 def fetch(name: str) -> Path:
@@ -111,9 +103,14 @@ def fetch(name: str) -> Path:
 class ReleasedSource(FileSource):
     """The instructions in a released file, each with the answer of the release as its label.
 
+    A row's place is its number in the file, from 1.
+
+
     Args:
         released: which one.
     """
+
+    lines = False
 
     def __init__(self, released: str) -> None:
         super().__init__(fetch(released), f"released:{released}", fingerprint=RELEASED[released].blob)

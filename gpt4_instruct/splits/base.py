@@ -9,6 +9,8 @@ own answers are in. A split is a `datasets.DatasetBuilder`, so that it prepares,
 
 Beside the data, a prepared folder holds `rejects.jsonl` (every row left out, with its reason) and `facts.json` (what
 the run found; cards and tables are drawn from it).
+
+Of the source ``"released"`` and without a teacher, a split has no stages: its rows are those of the released file.
 """
 
 from __future__ import annotations
@@ -53,8 +55,10 @@ from gpt4_instruct.records import (
     features,
 )
 from gpt4_instruct.sources.base import Source
+from gpt4_instruct.sources.columns import released_tables
 from gpt4_instruct.sources.find import open_source
-from gpt4_instruct.splits.config import SplitConfig
+from gpt4_instruct.sources.released import RELEASED, ReleasedSource
+from gpt4_instruct.splits.config import DEFAULT_TEACHER, SplitConfig
 from gpt4_instruct.splits.run import Outcome, Run
 from gpt4_instruct.splits.stages import CHECKS, Stage, teachers_of
 from gpt4_instruct.storage import write_json
@@ -100,10 +104,12 @@ class Split(datasets.ArrowBasedBuilder, ABC):  # type: ignore[misc]
         settings = SplitConfig(name=self.NAME, **config)
         settings.check(self.OPTIONS)
         self.settings = settings
-        self.source: Source = open_source(settings.source)
+        self.as_released = settings.as_released
+        settings.teacher = settings.teacher or DEFAULT_TEACHER
+        self.source: Source = open_source(settings.source, self.NAME)
         self.sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens, settings.seed)
         self._connected: dict[str, Teacher] = {}
-        self.stages: list[Stage] = self.make_stages()
+        self.stages: list[Stage] = [] if self.as_released else self.make_stages()
         self.identity = self._identity()
         digest = hashlib.sha256(json.dumps(self.identity).encode()).hexdigest()[:16]
         super().__init__(cache_dir=cache_dir, config_name=self.NAME, identity_hash=digest, **config)
@@ -146,6 +152,9 @@ class Split(datasets.ArrowBasedBuilder, ABC):  # type: ignore[misc]
 
     def _generate_tables(self) -> Iterator[tuple[tuple[int, int], pa.Table]]:
         schema = self.info.features.arrow_schema
+        if self.as_released:
+            yield from self._released(Path(self._output_dir), schema)
+            return
         rows: list[dict[str, Any]] = []
         number = 0
         for columns in self._accepted(Path(self._output_dir)):
@@ -245,19 +254,53 @@ class Split(datasets.ArrowBasedBuilder, ABC):  # type: ignore[misc]
                 f"{len(unanswered)} of {rows + reasons.total() + len(unanswered)} rows have no answer (last: "
                 f"{unanswered[-1]}); the others are in {ledger.path}: run the same command again to go on"
             )
+        self._write_facts(
+            folder,
+            started,
+            rows=rows,
+            rejected=dict(reasons.most_common()),
+            asked=engine.asked,
+            reused=engine.reused,
+            extended=run.extended,
+            prompt_tokens=tokens["prompt"],
+            completion_tokens=tokens["completion"],
+            cost_usd=None if spending.unpriced else round(spending.spent_usd, 6),
+            prices_checked=spending.prices.checked,
+        )
+
+    def _released(self, folder: Path, schema: pa.Schema) -> Iterator[tuple[tuple[int, int], pa.Table]]:
+        """The rows as they were released; writes the rejects and the facts into `folder`, and asks nobody."""
+        started = time.monotonic()
+        file, source = RELEASED[self.NAME], self.source
+        assert isinstance(source, ReleasedSource)
+        reasons: Counter[str] = Counter()
+        rows = number = 0
+        with (
+            jsonlines.open(folder / "rejects.jsonl", "w") as rejects,
+            progress(lambda: self.settings.limit, self.NAME, "row") as bar,
+        ):
+            for found in released_tables(source, schema, file.model, self.settings.limit):
+                if isinstance(found, Reject):
+                    self._check_strict(found)
+                    reasons[found.reason] += 1
+                    rejects.write(asdict(found))
+                    bar.update()
+                    continue
+                yield (0, number), found
+                rows, number = rows + found.num_rows, number + 1
+                bar.update(found.num_rows)
+        if not number:  # an empty split still has its columns
+            yield (0, 0), schema.empty_table()
+        counts = dict.fromkeys(("asked", "reused", "extended", "prompt_tokens", "completion_tokens"), 0)
+        rejected = dict(reasons.most_common())
+        self._write_facts(folder, started, rows=rows, rejected=rejected, **counts, cost_usd=0.0, released=asdict(file))
+
+    def _write_facts(self, folder: Path, started: float, **found: Any) -> None:
         facts = {
             "split": self.NAME,
             "title": self.TITLE,
             "language": self.LANGUAGE,
-            "rows": rows,
-            "rejected": dict(reasons.most_common()),
-            "asked": engine.asked,
-            "reused": engine.reused,
-            "extended": run.extended,
-            "prompt_tokens": tokens["prompt"],
-            "completion_tokens": tokens["completion"],
-            "cost_usd": None if spending.unpriced else round(spending.spent_usd, 6),
-            "prices_checked": spending.prices.checked,
+            **found,
             "seconds": round(time.monotonic() - started, 1),
             "config_id": self.config_id,
             **self.identity,
@@ -274,9 +317,13 @@ class Split(datasets.ArrowBasedBuilder, ABC):  # type: ignore[misc]
             if count == self.settings.limit:
                 return
             row = item if isinstance(item, Reject) else self.begin(item)
-            if isinstance(row, Reject) and self.settings.strict:
-                raise SourceError(f"{row.origin}: {row.detail} ({row.reason}); without --strict it is rejected")
+            if isinstance(row, Reject):
+                self._check_strict(row)
             yield row
+
+    def _check_strict(self, row: Reject) -> None:
+        if self.settings.strict:
+            raise SourceError(f"{row.origin}: {row.detail} ({row.reason}); without --strict it is rejected")
 
     def _total(self) -> int | None:
         return self.settings.limit or self.source.count()

@@ -11,8 +11,8 @@ from gpt4_instruct.errors import UsageError
 from gpt4_instruct.publishing.folder import add_config, building, check_free
 from gpt4_instruct.registry import find
 from gpt4_instruct.sources.base import Source
+from gpt4_instruct.sources.released import RELEASED
 from gpt4_instruct.splits.base import Split
-from gpt4_instruct.splits.config import DEFAULT_TEACHER
 from gpt4_instruct.teachers.base import Teacher
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def build(
     source: str | Path | Source = "seeds",
     *,
     out: str | Path,
-    teacher: str | Teacher = DEFAULT_TEACHER,
+    teacher: str | Teacher | None = None,
     translator: str | Teacher | None = None,
     answers_from: Sequence[str | Teacher] = (),
     scorer: str | Teacher | None = None,
@@ -77,10 +77,13 @@ def build(
 
     Args:
         split: ``"english"``, ``"chinese"``, ``"comparison"``, ``"unnatural"``, or one that a package registers.
-        source: ``"seeds"`` (packaged), the path of a json, jsonl, csv or parquet file, or ``"hub:ID"``.
+        source: ``"seeds"`` (packaged); the path of a json, jsonl, csv or parquet file; ``"hub:ID"``; ``"released"``,
+            the paper's file of this split; ``"released:NAME"``, another one: english, chinese, comparison, unnatural,
+            alpaca or unnatural-core.
         out: the folder; made if it is not there.
-        teacher: who answers: ``"openai:MODEL"``, ``"openai-batch:MODEL"``, ``"local:smollm2"``,
-            ``"local:PATH_OR_HUB_ID"``, ``"replay:PATH"``.
+        teacher: who answers: ``"openai:MODEL"``, ``"openai-batch:MODEL"``, ``"local:smollm2"`` (the default),
+            ``"local:PATH_OR_HUB_ID"``, ``"replay:PATH"``. Without one, the source ``"released"`` is built with the
+            answers that were released, unfiltered, and nobody is asked.
         translator: who translates, for chinese; by default the teacher.
         answers_from: who answers, for comparison, at least two; by default the teacher, twice.
         scorer: who scores, for comparison; by default the teacher.
@@ -148,6 +151,8 @@ def build(
 def load(split: str, **config: Any) -> Dataset:
     """Builds a split into the cache of `datasets`, if it is not there, and loads it.
 
+    With neither a source nor a teacher, it is the paper's released data: downloaded at the first call, unfiltered.
+
     Args:
         split: its name.
         **config: `build`'s arguments, less ``out`` and ``overwrite``.
@@ -156,8 +161,11 @@ def load(split: str, **config: Any) -> Dataset:
         the split's accepted rows.
 
     Raises:
-        what `build` raises.
+        what `build` raises. Where there is no network and the released file is not there, the `SourceError` says what
+        else works.
     """
+    if split in RELEASED and not config.keys() & {"source", "teacher", "translator", "answers_from", "scorer"}:
+        config["source"] = "released"
     builder = find_split(split)(**config)
     builder.download_and_prepare()
     dataset: Dataset = builder.as_dataset(split="train")

@@ -21,8 +21,9 @@ class SplitConfig(datasets.BuilderConfig):  # type: ignore[misc]
     """What a split is built from. The same names as the command line's options.
 
     Attributes:
-        source: ``"seeds"``, a file's path, ``"hub:ID"``, or a `Source`.
-        teacher: who answers.
+        source: ``"seeds"``, a file's path, ``"hub:ID"``, ``"released"`` (the split's released file),
+            ``"released:NAME"``, or a `Source`.
+        teacher: who answers; by default ``"local:smollm2"``, but of the source ``"released"`` the rows are as released.
         translator: who translates (Chinese); by default the teacher.
         answers_from: who answers (Comparison), at least two; a teacher named twice gives two samples. By default the
             teacher, twice.
@@ -45,7 +46,7 @@ class SplitConfig(datasets.BuilderConfig):  # type: ignore[misc]
     """
 
     source: Any = "seeds"
-    teacher: Any = DEFAULT_TEACHER
+    teacher: Any = None
     translator: Any = None
     answers_from: Any = ()
     scorer: Any = None
@@ -63,6 +64,12 @@ class SplitConfig(datasets.BuilderConfig):  # type: ignore[misc]
     tokens_per_minute: float | None = None
     budget_usd: float | None = None
     prices: Any = None
+
+    @property
+    def as_released(self) -> bool:
+        """Whether the rows are taken as they were released: no teacher of any role is named."""
+        roles = (self.teacher, self.translator, self.answers_from, self.scorer)
+        return self.source == "released" and not any(roles)
 
     def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Any = None) -> str:
         """The name under which `datasets` caches a build: all that changes the rows, content rather than paths."""
@@ -82,6 +89,8 @@ class SplitConfig(datasets.BuilderConfig):  # type: ignore[misc]
         for name in ("translator", "answers_from", "scorer"):
             if getattr(self, name) and name not in options:
                 raise UsageError(f"the {self.name} split has no use for {name} (--{name.replace('_', '-')})")
+        if self.as_released and self.accept is not None:
+            raise UsageError("the released rows are all accepted as they are: limit (--limit) takes the first ones")
         for name in ("limit", "accept", "max_tokens", "concurrency", "seed"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
