@@ -36,6 +36,10 @@ bench: $(INSTALLED)  ## Run the benchmarks, on a quiet machine; peers get enviro
 	$(BIN)/python tests/benchmarks/run.py
 	$(BIN)/python tests/benchmarks/engine.py
 	$(BIN)/python tests/benchmarks/limits.py
+	$(BIN)/python tests/benchmarks/released.py
+	$(BIN)/python tests/benchmarks/novelty.py
+	$(BIN)/python tests/benchmarks/audit.py
+	$(BIN)/python tests/benchmarks/verb_noun.py
 
 clean:  ## Remove .venv and what the tools left.
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist quickstart-data
