@@ -11,7 +11,6 @@ figures.html     all of them, with what is under the mouse and the pairs as a ta
 from __future__ import annotations
 
 import csv
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -19,15 +18,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gpt4_instruct.errors import OutputError
-from gpt4_instruct.figures.drawing import PALETTE, Picture, ink_on, style, tint
+from gpt4_instruct.figures.drawing import PALETTE, Picture, style
 from gpt4_instruct.figures.page import write_page
+from gpt4_instruct.figures.sunburst import sunburst
 from gpt4_instruct.storage import read_json
 
 __all__ = ["draw_statistics"]
 
 _SERIES = 4  # beside one another; more cannot be told apart
 _TOP = 25
-_VERBS, _NOUNS = 20, 4
 _LONGEST, _BINS = 512, 100
 _TABLE_ROWS = 1_000  # in the page; all are in verb_noun.csv
 
@@ -60,7 +59,13 @@ def draw_statistics(folder: Path) -> list[Path]:
     texts = [text for each in (*data, *series) for text in (each.name, *(word for pair in each.pairs for word in pair))]
     files: list[Path] = []
     with style(texts):
-        pictures = [_top(series), *(_sunburst(each, suffix) for each, suffix in zip(data, ("", "_b"), strict=False))]
+        pictures = [
+            _top(series),
+            *(
+                sunburst(f"verb_noun_sunburst{suffix}", each.name, each.pairs)
+                for each, suffix in zip(data, ("", "_b"), strict=False)
+            ),
+        ]
         pictures += [_lengths(series), _scores(folder, data)]
         drawn = [picture for picture in pictures if picture is not None]
         for picture in drawn:
@@ -147,81 +152,6 @@ def _labelled(each: _Series) -> str:
 
 def _ranked(pairs: Counter[tuple[str, str]]) -> list[tuple[str, str]]:
     return sorted(pairs, key=lambda pair: (-pairs[pair], pair))
-
-
-def _sunburst(series: _Series, suffix: str) -> Picture | None:
-    """Two rings: the commonest verbs, and around each its commonest nouns; as wide as the nouns that are shown."""
-    verbs: Counter[str] = Counter()
-    for (verb, _), count in series.pairs.items():
-        verbs[verb] += count
-    shown: dict[str, list[tuple[str, int]]] = {}
-    for verb in sorted(verbs, key=lambda verb: (-verbs[verb], verb))[:_VERBS]:
-        nouns = [(noun, count) for (each, noun), count in series.pairs.items() if each == verb]
-        shown[verb] = sorted(nouns, key=lambda noun: (-noun[1], noun))[:_NOUNS]
-    if not shown:
-        return None
-    total = sum(count for nouns in shown.values() for _, count in nouns)
-    picture = Picture(
-        f"verb_noun_sunburst{suffix}",
-        f"Rings: the {len(shown)} commonest verbs of {series.name} ({', '.join(shown)}), and around each up to "
-        f"{_NOUNS} of its commonest nouns.",
-        width=8,
-        height=8.4,
-    )
-    axes = picture.figure.subplots()
-    axes.set(xlim=(-1.02, 1.02), ylim=(-1.02, 1.02), aspect="equal")
-    axes.set_axis_off()
-    start = 90.0  # clockwise from the top
-    for number, (verb, nouns) in enumerate(shown.items()):
-        # Neighbours differ in hue; the palette's second and third rounds, in lightness.
-        colour = tint(PALETTE[number % len(PALETTE)], 1 - 0.25 * (number // len(PALETTE)))
-        size = 360 * sum(count for _, count in nouns) / total
-        _wedge(picture, axes, (start - size, start), (0.22, 0.6), colour, verb, f"{verb}: {verbs[verb]}")
-        for noun, count in nouns:
-            width = 360 * count / total
-            tip = f"{verb} {noun}: {count}"
-            _wedge(picture, axes, (start - width, start), (0.6, 1.0), tint(colour, 0.45), noun, tip)
-            start -= width
-    axes.set_title(f"The commonest verbs of {series.name} and their nouns", loc="center", pad=2)
-    return picture
-
-
-def _wedge(
-    picture: Picture,
-    axes: Any,
-    angles: tuple[float, float],
-    radii: tuple[float, float],
-    colour: str,
-    text: str,
-    tip: str,
-) -> None:
-    """A piece of a ring with its text along the radius, as large as fits, or none where it would be illegible."""
-    from matplotlib.patches import Wedge
-
-    start, end = angles
-    inner, outer = radii
-    wedge = Wedge((0, 0), outer, start, end, width=outer - inner, facecolor=colour, edgecolor="white", linewidth=0.8)
-    axes.add_patch(wedge)
-    picture.tip(wedge, tip)
-    middle = math.radians((start + end) / 2)
-    radius = (inner + outer) / 2
-    inches = picture.figure.get_figwidth() / 2.04  # of one unit
-    high = 72 * inches * 2 * radius * math.sin(min(math.radians(end - start), math.pi) / 2) * 0.75
-    wide = sum(1.0 if ord(character) > 0x2E80 else 0.62 for character in text) or 1
-    size = min(11.0, high, 72 * inches * (outer - inner) * 0.92 / wide)
-    if size < 4:
-        return
-    degrees = math.degrees(middle) % 360
-    turned = degrees - 180 if 90 < degrees < 270 else degrees
-    axes.text(
-        *(radius * math.cos(middle), radius * math.sin(middle), text),
-        ha="center",
-        va="center",
-        rotation=turned,
-        rotation_mode="anchor",
-        fontsize=size,
-        color=ink_on(colour),
-    )
 
 
 def _lengths(series: Sequence[_Series]) -> Picture | None:

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
 
+import gpt4_instruct.statistics.chinese_words as words
 from gpt4_instruct.errors import MissingExtraError
 
 __all__ = ["pairs"]
@@ -32,67 +33,12 @@ class _Word(NamedTuple):
     tag: str
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
 _LIST_MARK = re.compile(r"\W*(?:[0-9一二三四五六七八九十]{1,3}[.、)）]\W*)?")
 _SENTENCE = re.compile(r"[^。！？!?；;\n]+")
 _LONGEST_CHARACTERS = 300  # ten times the median sentence of the released Chinese data
 _CLAUSE_ENDS = frozenset("，,：:—-→=")
 _BRACKETS = re.compile(r"（[^）]*）|\([^)]*\)")
 _TITLE = re.compile(r"《[^》]*》")  # a name, whatever words it is made of: 它 stands in for it
-
-_POLITE = _words("抱歉 对不起 不好意思 您好 你好 恭喜 谢谢 尊敬 亲爱 欢迎")
-_SUBORDINATE = _words(
-    "由于 因为 因 如果 若 若要 要 假如 当 虽然 尽管 为了 随着 根据 基于 针对 作为 除了 无论 不管 既然 对于 关于"
-)
-_HELPING = _words(
-    "可以 可 能 能够 才能 会 不会 我会 应该 应 应当 需要 需 要 想 想要 必须 可能 希望 愿意 无法 不能 请 来 去 用来 以供"
-    " 没有 没 未 能否 可否 是否 开始 继续 正在 将会 旨在 总能 即将 尝试 试图 打算 准备 有助于 用于 让"
-)
-_NEEDS = _words("需要 需 要 想 想要 希望 请 没有 没 用于 让")  # these may have an object of their own
-_NOUNS_UNKNOWN_TO_JIEBA = _words("机器学习 深度学习 强化学习 迁移学习 增强现实 虚拟现实 知识 摘要")
-_NO_VERBS = _words("例如 比如 如 像 如同 原始 可 所需 有关 相关 到")  # jieba says that they are
-_COPULA = _words("是 就是 都是 不是 即 称为 名为 叫做")
-_PUT = _words("把 将")
-_AFTER_A_SUBJECT = _words("可以 能 能够 会 应该 有助于 有 需要 是 可能 无法 不能 如下")
-_AFTER_A_PHRASE = _words("来 可以 能 能够 会 需要 应该 时 后 前 中 上 里 下 内 之间 方面 以")
-_CAUSING = _words("让 使 帮助 要求 允许 鼓励 建议 邀请 引导")
-_TELLING = _words("确定 知道 认为 发现 表示 建议 希望 确保 相信 觉得 说明 看到 了解 表明 显示 看 意味着 注意")
-_ASPECT = _words("了 着 过 到 出 出来 成 一下 上 下")
-_PRONOUNS = _words("我 你 您 他 她 它")  # jieba takes some for other things
-_OF = frozenset(("uj", "ude1"))
-_NOUNS = ("n", "nz", "nl", "ng", "vn", "an", "nw")
-_NAMES = ("nr", "nrt", "nrfg", "ns", "nt", "eng")
-# What may stand in a noun phrase, beside nouns and names.
-_DESCRIBING = (
-    "a",
-    "ad",
-    "ag",
-    "b",
-    "d",
-    "f",
-    "i",
-    "j",
-    "l",
-    "m",
-    "mq",
-    "q",
-    "r",
-    "s",
-    "t",
-    "tg",
-    "z",
-    "zg",
-    "k",
-    "h",
-    "c",
-    "x",
-    "uv",
-    "ul",
-    "uz",
-)
 
 
 def pairs(texts: Sequence[str]) -> list[tuple[str, str] | None]:
@@ -117,7 +63,7 @@ def _tagger() -> Callable[[str], Iterable[tuple[str, str]]]:
         raise MissingExtraError("Chinese verb-noun statistics", "jieba", "stats") from None
     jieba.setLogLevel("WARNING")  # it tells how long its dictionary took to load
     tokenizer = jieba.Tokenizer()
-    for word in _NOUNS_UNKNOWN_TO_JIEBA:
+    for word in words.NOUNS_UNKNOWN_TO_JIEBA:
         tokenizer.add_word(word, tag="n")
     cut: Callable[[str], Iterable[tuple[str, str]]] = jieba.posseg.POSTokenizer(tokenizer).cut
     return cut
@@ -139,17 +85,19 @@ def _pair(tag: Callable[[str], Iterable[tuple[str, str]]], text: str) -> tuple[s
 
 def _is_subordinate(clause: Sequence[_Word], following: Sequence[_Word]) -> bool:
     opening = {word.text for word in clause[: 2 if clause[0].tag == "c" else 1]}  # 但|作为
-    if opening & _SUBORDINATE or clause[-1].text in ("时", "后", "之后", "时候"):
+    if opening & words.SUBORDINATE or clause[-1].text in ("时", "后", "之后", "时候"):
         return True
     # The next one has the subject which this one lacks.
-    alone = _acts(clause[0]) and not any(word.text in _AFTER_A_SUBJECT or word.text in _COPULA for word in clause)
+    alone = _acts(clause[0]) and not any(
+        word.text in words.AFTER_A_SUBJECT or word.text in words.COPULA for word in clause
+    )
     return alone and (following[0].tag == "r" or following[0].text in ("可以", "需要", "应该", "能够", "能"))
 
 
-def _clauses(words: Iterable[tuple[str, str]]) -> Iterator[list[_Word]]:
+def _clauses(tagged: Iterable[tuple[str, str]]) -> Iterator[list[_Word]]:
     """The words between commas and colons; spaces and quotation marks are dropped."""
     clause: list[_Word] = []
-    for text, tag in words:
+    for text, tag in tagged:
         if tag in ("ul", "uz") and clause and clause[-1].tag == "vn":
             clause[-1] = _Word(clause[-1].text, "v")  # 分析|了
         if text in _CLAUSE_ENDS:
@@ -157,7 +105,7 @@ def _clauses(words: Iterable[tuple[str, str]]) -> Iterator[list[_Word]]:
                 yield clause
             clause = []
         elif tag != "x" or text == "、" or text.isalnum():
-            tag = "r" if text in _PRONOUNS else tag
+            tag = "r" if text in words.PRONOUNS else tag
             clause.append(_Word(text, "eng" if tag == "x" and text != "、" else tag))
     if clause:
         yield clause
@@ -170,39 +118,39 @@ def _read(clause: Sequence[_Word]) -> tuple[bool, tuple[str, str] | None]:
     while at < len(clause):
         text, tag = clause[at]
         after = clause[at + 1] if at + 1 < len(clause) else _Word("", "")
-        if text in _PUT and (moved := _moved(clause, at)):
+        if text in words.PUT and (moved := _moved(clause, at)):
             return True, moved
         if text == "被":
             return True, None
-        if text in _COPULA or (text in ("为", "指") and not any(_acts(word) for word in clause[at + 1 :])):
-            return (False, None) if after.tag in _OF else (True, None)
+        if text in words.COPULA or (text in ("为", "指") and not any(_acts(word) for word in clause[at + 1 :])):
+            return (False, None) if after.tag in words.OF else (True, None)
         if tag == "p" or text == "作为":
             at = _behind_phrase(clause, at)
-        elif text in _HELPING and (text not in _NEEDS or _helps(clause, at)):
+        elif text in words.HELPING and (text not in words.NEEDS or _helps(clause, at)):
             # The word behind it acts, even where it is tagged as a noun: 可以/设计.
             if after.tag == "vn" and at + 2 < len(clause) and not clause[at + 2].tag.startswith("u"):
                 return True, _with_object(clause, at + 1)
             at += 1
-        elif _acts(clause[at]) and text not in _POLITE:
-            if after.tag in _OF or (at and clause[at - 1].tag in _OF):
+        elif _acts(clause[at]) and text not in words.POLITE:
+            if after.tag in words.OF or (at and clause[at - 1].tag in words.OF):
                 at += 1  # it describes a noun
             elif after.text in ("后", "前", "时"):
                 at += 2
-            elif after.text in _AFTER_A_SUBJECT:  # it is a noun, whatever its tag: 死刑/无法...
+            elif after.text in words.AFTER_A_SUBJECT:  # it is a noun, whatever its tag: 死刑/无法...
                 at, subject = at + 1, True
             elif end := _behind_subject(clause, at, subject):
                 at, subject = end, True
             else:
                 return True, _with_object(clause, at)
         else:
-            subject = subject or tag in (*_NOUNS, *_NAMES, "r")
+            subject = subject or tag in (*words.NOUNS, *words.NAMES, "r")
             at += 1
     described = subject and len(clause) > 1 and clause[-1].tag == "a" and clause[-2].tag in ("d", "zg")
     return described, None  # 这个网站非常棒: the adjective says it all
 
 
 def _acts(word: _Word) -> bool:
-    return word.tag in ("v", "vg", "vi", "vq") and word.text not in _NO_VERBS
+    return word.tag in ("v", "vg", "vi", "vq") and word.text not in words.NO_VERBS
 
 
 def _helps(clause: Sequence[_Word], at: int) -> bool:
@@ -224,8 +172,8 @@ def _moved(clause: Sequence[_Word], at: int) -> tuple[str, str] | None:
 def _behind_phrase(clause: Sequence[_Word], at: int) -> int:
     """Where a phrase with a preposition ends: behind 时, before 可以, ..., else behind its noun."""
     for index in range(at + 1, len(clause)):
-        if clause[index].text in _AFTER_A_PHRASE:
-            return index + (clause[index].text not in _HELPING)
+        if clause[index].text in words.AFTER_A_PHRASE:
+            return index + (clause[index].text not in words.HELPING)
     end = _phrase_end(clause, at + 1)
     return max(end, at + 1)
 
@@ -235,31 +183,35 @@ def _behind_subject(clause: Sequence[_Word], at: int, begun: bool) -> int | None
 
     Where a subject has `begun` before it, the verb is mostly the main one: 我们使用的方法|有... is the exception.
     """
-    of = next((index for index in range(at + 1, len(clause)) if clause[index].tag in _OF), len(clause))
+    of = next((index for index in range(at + 1, len(clause)) if clause[index].tag in words.OF), len(clause))
     if not begun:
         for index in range(at + 2, len(clause)):
             relative = index < of < len(clause) and clause[index - 1].tag in ("m", "q", "p", "r")  # 一个|可以...的程序
-            if clause[index].text in _AFTER_A_SUBJECT and not relative:
+            if clause[index].text in words.AFTER_A_SUBJECT and not relative:
                 return index
     noun = _phrase_end(clause, of + 1)
     if of + 1 < noun < len(clause):
         follows = clause[noun]
-        if follows.text in _AFTER_A_SUBJECT or (not begun and follows.tag in ("v", "d")):
+        if follows.text in words.AFTER_A_SUBJECT or (not begun and follows.tag in ("v", "d")):
             return noun
     return None
 
 
 def _with_object(clause: Sequence[_Word], verb: int) -> tuple[str, str] | None:
     at = verb + 1
-    while at < len(clause) and (clause[at].text in _ASPECT or clause[at].tag in ("ul", "uz", "ug")):
+    while at < len(clause) and (clause[at].text in words.ASPECT or clause[at].tag in ("ul", "uz", "ug")):
         at += 1
     end = _phrase_end(clause, at)
     noun = _head(clause[at:end])
-    if end < len(clause) and _acts(clause[end]) and clause[verb].text not in _CAUSING:
+    if end < len(clause) and _acts(clause[end]) and clause[verb].text not in words.CAUSING:
         last = end == len(clause) - 1 or clause[end + 1].tag in ("c", "x")
-        if last and end > at and clause[end - 1].tag in (*_NOUNS, "a", "b", "d"):
+        if last and end > at and clause[end - 1].tag in (*words.NOUNS, "a", "b", "d"):
             noun = clause[end].text  # it has no object: tagged as a verb, it is a noun here, as in 提高|运动表现
-    if clause[verb].text in _TELLING and end < len(clause) and (_acts(clause[end]) or clause[end].text in _HELPING):
+    if (
+        clause[verb].text in words.TELLING
+        and end < len(clause)
+        and (_acts(clause[end]) or clause[end].text in words.HELPING)
+    ):
         return None  # what is told is a sentence of its own
     return (clause[verb].text, noun) if noun else None
 
@@ -270,19 +222,26 @@ def _phrase_end(clause: Sequence[_Word], at: int) -> int:
     counted = at < len(clause) and clause[at].tag in ("m", "mq", "r")
     for index in range(at, len(clause)):
         text, tag = clause[index]
-        of = next((later for later in range(index + 1, len(clause)) if clause[later].tag in _OF), 0)
-        if tag in _OF:
+        of = next((later for later in range(index + 1, len(clause)) if clause[later].tag in words.OF), 0)
+        if tag in words.OF:
             named = False
-        elif tag in _NOUNS or tag in _NAMES:
+        elif tag in words.NOUNS or tag in words.NAMES:
             named = True
         elif _acts(clause[index]):
-            compound = counted and index + 2 == len(clause) and clause[index + 1].tag in _NOUNS  # 一个数据|验证规则
+            compound = (
+                counted and index + 2 == len(clause) and clause[index + 1].tag in words.NOUNS
+            )  # 一个数据|验证规则
             if not compound and not (of and (not named or _nominal(clause[index + 1 : of]))):
                 return index
         elif tag == "p":
             if named or not of:
                 return index
-        elif text == "来" or text in _PUT or (text in _HELPING and text not in _NEEDS) or tag not in _DESCRIBING:
+        elif (
+            text == "来"
+            or text in words.PUT
+            or (text in words.HELPING and text not in words.NEEDS)
+            or tag not in words.DESCRIBING
+        ):
             return index
     return len(clause)
 
@@ -290,16 +249,16 @@ def _phrase_end(clause: Sequence[_Word], at: int) -> int:
 def _nominal(between: Sequence[_Word]) -> bool:
     """Whether a verb is a noun here, from the words up to 的: 信息|获取|和传播的效率, 员工|认可|在职场中的重要性."""
     in_a_place = bool(between) and between[-1].tag == "f"
-    return in_a_place or not any(word.tag in (*_NOUNS, *_NAMES, "r") for word in between)
+    return in_a_place or not any(word.tag in (*words.NOUNS, *words.NAMES, "r") for word in between)
 
 
 def _head(phrase: Sequence[_Word]) -> str | None:
     """The noun that a phrase is about: the last one of the first part behind the last 的."""
-    start = max((index + 1 for index, word in enumerate(phrase) if word.tag in _OF), default=0)
+    start = max((index + 1 for index, word in enumerate(phrase) if word.tag in words.OF), default=0)
     head: _Word | None = None
     for word in phrase[start:]:
-        if word.tag in _NOUNS or word.tag in _NAMES:
+        if word.tag in words.NOUNS or word.tag in words.NAMES:
             head = word
         elif head is not None and (word.tag in ("c", "x") or word.tag in ("f", "r", "m")):
             break
-    return head.text if head is not None and head.tag in _NOUNS else None
+    return head.text if head is not None and head.tag in words.NOUNS else None

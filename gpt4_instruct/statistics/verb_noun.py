@@ -14,7 +14,8 @@ from typing import Any
 
 from gpt4_instruct.errors import MissingExtraError, UsageError
 from gpt4_instruct.records import well_formed
-from gpt4_instruct.statistics import chinese_pairs, english_pairs
+from gpt4_instruct.statistics.chinese_pairs import pairs as chinese_pairs
+from gpt4_instruct.statistics.english_pairs import pairs as english_pairs
 
 __all__ = ["mixed_pairs", "most_common", "verb_noun_pairs"]
 
@@ -24,8 +25,8 @@ _CHUNK = 500
 # No longer beginning is looked at, so that a megabyte of text costs no more than a page.
 _BEGINNING_CHARACTERS = 4_000
 _FINDERS: dict[str, Callable[[Sequence[str]], list[Pair | None]]] = {
-    "en": english_pairs.pairs,
-    "zh": chinese_pairs.pairs,
+    "en": english_pairs,
+    "zh": chinese_pairs,
 }
 
 
