@@ -38,6 +38,7 @@ bench: $(INSTALLED)  ## Run the benchmarks, on a quiet machine; peers get enviro
 	$(BIN)/python tests/benchmarks/limits.py
 	$(BIN)/python tests/benchmarks/released.py
 	$(BIN)/python tests/benchmarks/novelty.py
+	$(BIN)/python tests/benchmarks/checks.py
 	$(BIN)/python tests/benchmarks/audit.py
 	$(BIN)/python tests/benchmarks/verb_noun.py
 
