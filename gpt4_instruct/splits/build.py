@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpt4_instruct.errors import UsageError
+from gpt4_instruct.errors import UnknownNameError, UsageError
 from gpt4_instruct.publishing.folder import add_config, building, check_free
 from gpt4_instruct.registry import find
 from gpt4_instruct.sources.base import Source
 from gpt4_instruct.sources.released import RELEASED
 from gpt4_instruct.splits.base import Split
 from gpt4_instruct.teachers.base import Teacher
+from gpt4_instruct.views import VIEWS, as_view
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -148,13 +149,15 @@ def build(
     return BuildResult(split=split, folder=folder, **{name: entry[name] for name in fields})
 
 
-def load(split: str, **config: Any) -> Dataset:
+def load(split: str, *, view: str | None = None, **config: Any) -> Dataset:
     """Builds a split into the cache of `datasets`, if it is not there, and loads it.
 
     With neither a source nor a teacher, it is the paper's released data: downloaded at the first call, unfiltered.
 
     Args:
         split: its name.
+        view: ``"messages"``, ``"prompt_completion"`` or ``"preference"``, for trainers: see `views.as_view`; by default
+            the split's own columns.
         **config: `build`'s arguments, less ``out`` and ``overwrite``.
 
     Returns:
@@ -166,10 +169,12 @@ def load(split: str, **config: Any) -> Dataset:
     """
     if split in RELEASED and not config.keys() & {"source", "teacher", "translator", "answers_from", "scorer"}:
         config["source"] = "released"
+    if view is not None and view not in VIEWS:  # before anything is asked
+        raise UnknownNameError("view", view, list(VIEWS))
     builder = find_split(split)(**config)
     builder.download_and_prepare()
     dataset: Dataset = builder.as_dataset(split="train")
-    return dataset
+    return dataset if view is None else as_view(dataset, view)
 
 
 def find_split(name: str) -> type[Split]:
