@@ -58,7 +58,7 @@ def test_every_check_says_what_it_is_and_finds_its_own_example(name):
 # labels were given by reading every row; doubtful rows count neither way. Faults in arithmetic that need geometry or
 # calendars are labelled, too, and are beyond a check of equations: it is only held to raising no false alarm.
 REAL = {
-    "alpaca_gpt4_en_500.json": {
+    "alpaca_gpt4_en_500": {
         "refusal": (0.95, 0.95),
         "truncated": (0.95, 0.95),
         "placeholder_input": (0.95, 0.95),
@@ -67,7 +67,7 @@ REAL = {
         "physical_task": (0.95, 0.95),
         "duplicate": (0.95, 0.95),
     },
-    "alpaca_gpt4_zh_500.json": {
+    "alpaca_gpt4_zh_500": {
         "refusal": (0.95, 0.9),
         "truncated": (0.95, 0.7),
         "wrong_language": (0.95, 0.95),
@@ -77,26 +77,37 @@ REAL = {
         "merged_examples": (0.95, 0.95),
         "missing_code": (0.95, 0.95),
     },
-    # Not looked at while the checks were written.
-    "comparison_alpaca_eval_400.jsonl": {
-        "refusal": (0.95, 0.45),
+    # Not looked at while the checks were written; what was seen in it was mended afterwards.
+    "comparison_alpaca_eval_400": {
+        "refusal": (0.95, 0.95),
         "truncated": (0.95, 0.8),
         "literal_escapes": (0.95, 0.95),
+    },
+    # Nor was this one, and nothing was mended after it but how a result before a unit is read.
+    "comparison_alpaca_eval_400_held_out": {
+        "refusal": (0.95, 0.6),
+        "truncated": (0.95, 0.7),
+        "wrong_arithmetic": (0.95, 0.6),
     },
 }
 NEVER_ALARMED = ("copied", "control_characters", "placeholder_output", "wrong_arithmetic", "foreign_language", "echo")
 
 
 def labelled(shared_data: Path, name: str) -> tuple[list[Sample], dict[str, Any]]:
-    labels = json.loads((LABELS / f"{Path(name).stem}.json").read_text())
+    """The rows of a file of labels, and the labels, by their place among these rows."""
+    labels = json.loads((LABELS / f"{name}.json").read_text())
+    first, shift = labels.get("from", 0), labels.get("answer", "row").startswith("(row + 1)")
     samples = []
-    for row, _, found in open_rows(shared_data / name):
+    for row, _, found in open_rows(shared_data / labels["file"]):
         if row == labels["rows"]:
             break
         sample = found[0]
         if sample.scored:  # one answer of each row is labelled
-            sample = replace(sample, output=sample.scored[row % 3].response, scored=())
-        samples.append(sample)
+            sample = replace(sample, output=sample.scored[(row + shift) % 3].response, scored=())
+        if row >= first:
+            samples.append(sample)
+    for kind in ("labelled", "doubtful"):
+        labels[kind] = {check: [row - first for row in rows] for check, rows in labels[kind].items()}
     return samples, labels
 
 

@@ -22,7 +22,7 @@ _WINDOW = 160  # characters in front of an equals sign: longer sums are no longe
 _LEFT = re.compile(r"[-\d.,\s+−–*×÷/^·()$€£¥%]+\Z")
 _BEFORE = frozenset("=≈:：（【[“\"'、，。；>")  # what an expression may follow without a space
 _CUT = re.compile(r"[\n,.](?:\s|\Z)|\n")  # where a sentence, a list's item or a line ends
-_RIGHT = re.compile(rf"\s*(?P<result>[-−–]?\s?[$€£¥]?\s?(?:{NUMBER})\s?%?)")
+_RIGHT = re.compile(rf"\s*(?P<result>[-−–]?\s?[$€£¥]?\s?(?:{NUMBER})(?:\s?%)?)")
 # Behind a result: what makes it part of something else.
 _MORE = re.compile(
     r"[.,]?\d|\w*\d|[a-zA-Zπ²³°/]"
@@ -38,7 +38,7 @@ def equations(text: str) -> Iterator[tuple[str, str, str]]:
         the left side, ``"="`` or ``"≈"``, and the right side. What is part of something else (a variable, a chain's
         last link, a number with a unit in letters) is left out, since it cannot be judged.
 
-    >>> list(equations("So 3加5等于8, a = 12 - 1 = 11, 2x + 3 = 7, and (2 + 3) x 4 = 20."))
+    >>> list(equations("So 3加5等于8, a = 12 - 1 = 11, 2x + 3 = 7, and (2 + 3) x 4 = 20 eggs."))
     [('3 + 5', '=', '8'), ('12 - 1', '=', '11'), ('(2 + 3) * 4', '=', '20')]
     """
     for pattern, sign in _WORDS:

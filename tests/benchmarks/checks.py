@@ -2,7 +2,7 @@
 
     python tests/benchmarks/checks.py
 
-The labels are in `tests/labels`: of 1,250 real rows (where the samples are present), each read whole, and of rows written
+The labels are in `tests/labels`: of 1,400 real rows (where the samples are present), each read whole, and of rows written
 for this, half of which only look as if something were wrong. Real rows that two careful readers may judge differently
 are left out. The tests hold what is printed here to a least value.
 """
