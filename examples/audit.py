@@ -26,4 +26,4 @@ if __name__ == "__main__":
         for finding in result.findings:
             print(f"row {finding.row}: {finding.check} ({finding.severity}): {finding.reason}")
         kept = load_dataset("json", data_files=str(result.kept[0]), split="train")
-        print(f"{kept.num_rows} of {len(ROWS)} rows are kept; {result.report.name if result.report else ''} shows the rest")
+        print(f"{kept.num_rows} of {len(ROWS)} rows are kept; report.html shows the rest")

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from gpt4_instruct.splits.unnatural import Unnatural
     from gpt4_instruct.teachers.base import BatchTeacher, Response, Teacher, completion
     from gpt4_instruct.teachers.replay import Replay
+    from gpt4_instruct.views import as_view
     from gpt4_instruct.workflows import AuditResult, StatsResult, audit, stats
 
 __version__ = "0.1.0"
@@ -81,6 +82,7 @@ _FROM = {
     "splits.unnatural": ("Unnatural",),
     "teachers.base": ("BatchTeacher", "Response", "Teacher", "completion"),
     "teachers.replay": ("Replay",),
+    "views": ("as_view",),
     "workflows": ("AuditResult", "StatsResult", "audit", "stats"),
 }
 _MODULE = {name: module for module, names in _FROM.items() for name in names}
@@ -127,6 +129,7 @@ __all__ = [
     "Unnatural",
     "UsageError",
     "__version__",
+    "as_view",
     "audit",
     "build",
     "completion",
