@@ -170,6 +170,16 @@ def _jsonl(path: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def test_more_tokens_than_there_are_characters(monkeypatch):
+    monkeypatch.setattr(novelty, "_LAST_CHARACTER", 5)
+    texts = ["a b c d", "e f g h i j", "e f g h i k", "l m n o", "o l m n o", "b c d a x", "l e a", "e l a"]
+    index = NoveltyIndex()
+    assert [index.add_if_novel(text) for text in texts] == [True, True, False, True, False, True, True, True]
+    assert {type(each) for each in index._texts} == {str, list}
+    assert kept(texts) == slowly_kept(texts)
+    assert index.nearest("e f g h i j") == (1, 1.0)
+
+
 def test_texts_without_a_token_are_kept_and_never_near():
     assert kept(["", "...", "你好", "你好", "Hi.", "hi"]) == [0, 1, 2, 3, 4]
     assert kept(["", "。", "你好", "你好！"], language="zh") == [0, 1, 2]

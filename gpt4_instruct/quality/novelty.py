@@ -32,6 +32,7 @@ __all__ = ["NoveltyIndex", "kept"]
 
 _UNSEEN = -1  # stands for every token that no kept text has
 _FIRST_COUNT = 256  # kept texts at which tokens are counted for the first time
+_LAST_CHARACTER = 0x10FFFF
 
 
 def kept(texts: Iterable[str], threshold: float = 0.7, language: str = "en") -> list[int]:
@@ -90,7 +91,7 @@ class NoveltyIndex:
         self._features: dict[str | tuple[int, int], int] = {}
         self._counts: list[int] = []  # of each feature: how many kept texts have it
         self._places: list[int] = []  # of each feature: its place in the order, the rarest first
-        self._texts: list[list[int]] = []  # of each kept text: its tokens, as numbers of features
+        self._texts: list[str | list[int]] = []  # of each kept text: its tokens, as numbers of features, packed
         self._postings: dict[int, array[int]] = {}  # of a feature: the numbers of texts that have it among their first
         # Of each kept text three numbers: how many features it has, the place of the last of its first ones, and how
         # many features come after that.
@@ -145,8 +146,8 @@ class NoveltyIndex:
         if not numbers:
             return None
         texts = [self._texts[number] for number in numbers]
-        if sequence in texts:  # long ones would take seconds below
-            return (numbers[texts.index(sequence)], 1.0) if self.threshold < 1 else None
+        if _UNSEEN not in sequence and (packed := _packed(sequence)) in texts:  # long ones would take seconds below
+            return (numbers[texts.index(packed)], 1.0) if self.threshold < 1 else None
         common = cdist([sequence], texts, scorer=LCSseq.similarity, dtype=np.int64)[0]
         scores = _f1(common, len(sequence), np.array([len(text) for text in texts]))
         best = int(scores.argmax())
@@ -175,7 +176,7 @@ class NoveltyIndex:
         features = self._features_of(sequence, new=True)
         for feature in features:
             self._counts[feature] += 1
-        self._texts.append(sequence)
+        self._texts.append(_packed(sequence))
         self._post(len(self._texts) - 1, features)
         if len(self._texts) == self._count_again_at:
             self._count_again()
@@ -195,8 +196,8 @@ class NoveltyIndex:
             self._places[feature] = place
         self._postings.clear()
         self._facts = array("q")
-        for number, sequence in enumerate(self._texts):
-            self._post(number, self._features_of(sequence))
+        for number, text in enumerate(self._texts):
+            self._post(number, self._features_of([*map(ord, text)] if isinstance(text, str) else text))
         self._count_again_at *= 2
 
     def _prefix(self, length: int) -> int:
@@ -231,6 +232,14 @@ class NoveltyIndex:
             elif key in self._features:
                 features.append(self._features[key])
         return features
+
+
+def _packed(sequence: list[int]) -> str | list[int]:
+    """The numbers as characters of a string, while there are characters: rapidfuzz reads that three times faster.
+
+    It takes a character for its number, so a string can be compared with a list.
+    """
+    return "".join(map(chr, sequence)) if max(sequence, default=0) <= _LAST_CHARACTER else sequence
 
 
 def _checked(threshold: Any) -> float:
