@@ -66,7 +66,7 @@ def download(url: str, path: Path, blob: str) -> Path:
                 _download(url, path, blob)
     except OSError as error:
         where = error.filename or path
-        raise OutputError(f"cannot write {where}: {error.strerror or error}; free some room there and run it again")
+        raise OutputError(f"cannot write {where}: {error.strerror or error}. GPT4_INSTRUCT_HOME names another folder")
     return path
 
 

@@ -14,12 +14,12 @@ A prompt in the Alpaca format gives back its instruction and input; any other pr
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from gpt4_instruct.records import Instruction, Language, Reject, Sample, Scored
+from gpt4_instruct.sources.parts import ASSISTANTS, USERS, Unusable, contents, exchanges, objects, read_score, read_text
 from gpt4_instruct.sources.rendered import recover, recover_prompt
 
 __all__ = ["adapt", "samples"]
@@ -28,18 +28,8 @@ __all__ = ["adapt", "samples"]
 MAX_CHARACTERS = 1_000_000
 _NO_CONSTRAINTS = frozenset({"", "none", "none.", "n/a"})
 _PLACEHOLDER = "{INPUT}"  # where a reformulation of Unnatural Instructions takes its input
-_USERS = frozenset({"user", "human"})
-_ASSISTANTS = frozenset({"assistant", "gpt", "chatgpt", "model"})
 
 _Fields = dict[str, Any]  # of a Sample: instruction, input, output, label, scored
-
-
-class _Unusable(ValueError):
-    """Why a row cannot be used: a reason to count by and a detail."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
 
 
 def samples(row: Any, id: str, origin: str, language: Language = "en") -> list[Sample] | Reject:
@@ -61,7 +51,7 @@ def samples(row: Any, id: str, origin: str, language: Language = "en") -> list[S
     """
     try:
         return _samples(row, id, origin, language)
-    except _Unusable as problem:
+    except Unusable as problem:
         return _reject(row, id, origin, problem)
 
 
@@ -87,16 +77,16 @@ def adapt(row: Any, id: str, origin: str) -> Iterator[Instruction | Reject]:
         read = _samples(row, id, origin, "en")
         if _adapter(row) is _chat:
             read = [replace(read[0], id=_own_id(row, id))]
-        chinese = (_text(row, "instruction_zh").strip(), _text(row, "input_zh").strip())
+        chinese = (read_text(row, "instruction_zh").strip(), read_text(row, "input_zh").strip())
         # All are made before the first goes out, so that a row is used whole or rejected whole.
         tasks = [_instruction(sample, chinese if chinese[0] else None) for sample in read]
-    except _Unusable as problem:
+    except Unusable as problem:
         yield _reject(row, id, origin, problem)
     else:
         yield from tasks
 
 
-def _reject(row: Any, id: str, origin: str, problem: _Unusable) -> Reject:
+def _reject(row: Any, id: str, origin: str, problem: Unusable) -> Reject:
     task = row if isinstance(row, Mapping) else {}
     shown = {name: str(task.get(name) or "")[:1000] for name in ("instruction", "input")}
     shown = {name: text.encode("utf-8", "replace").decode() for name, text in shown.items()}
@@ -106,19 +96,19 @@ def _reject(row: Any, id: str, origin: str, problem: _Unusable) -> Reject:
 def _instruction(sample: Sample, chinese: tuple[str, str] | None) -> Instruction:
     for name, text in (("instruction", sample.instruction), ("input", sample.input)):
         if len(text) > MAX_CHARACTERS:
-            raise _Unusable("too_long", f"{name!r} has {len(text):,} characters, over {MAX_CHARACTERS:,}")
+            raise Unusable("too_long", f"{name!r} has {len(text):,} characters, over {MAX_CHARACTERS:,}")
     instruction = sample.instruction.strip()
     if not instruction:
-        raise _Unusable("empty_instruction", "'instruction' is empty")
+        raise Unusable("empty_instruction", "'instruction' is empty")
     label = (sample.label or "").strip() or sample.output.strip() or None
     return Instruction(sample.id, instruction, sample.input.strip(), label, chinese, sample.origin)
 
 
 def _samples(row: Any, id: str, origin: str, language: Language) -> list[Sample]:
     if isinstance(row, ValueError):
-        raise _Unusable("unreadable", str(row))
+        raise Unusable("unreadable", str(row))
     if not isinstance(row, Mapping):
-        raise _Unusable("wrong_type", f"the row is a {type(row).__name__}, not an object")
+        raise Unusable("wrong_type", f"the row is a {type(row).__name__}, not an object")
     found = _adapter(row)(row)
     id = _own_id(row, id)
     finish_reason = row.get("finish_reason") or _metadata(row).get("finish_reason") or ""
@@ -152,9 +142,7 @@ def _adapter(row: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], list[_Fiel
         for keys, adapter in _SHAPES:
             if keys <= names:
                 return adapter
-    raise _Unusable(
-        "missing_field", f"no 'instruction' or 'prompt' among {', '.join(map(str, row))[:200] or 'nothing'}"
-    )
+    raise Unusable("missing_field", f"no 'instruction' or 'prompt' among {', '.join(map(str, row))[:200] or 'nothing'}")
 
 
 # --- the adapters ---------------------------------------------------------------------------------------------------
@@ -163,52 +151,54 @@ def _adapter(row: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], list[_Fiel
 def _triple(row: Mapping[str, Any]) -> list[_Fields]:
     label = row.get("label")
     # A class label may be a number.
-    label = str(label) if isinstance(label, int | float) else _text(row, "label") or None
+    label = str(label) if isinstance(label, int | float) else read_text(row, "label") or None
     instruction, input = _task(row)
-    return [{"instruction": instruction, "input": input, "output": _text(row, "output"), "label": label}]
+    return [{"instruction": instruction, "input": input, "output": read_text(row, "output"), "label": label}]
 
 
 def _instances(row: Mapping[str, Any]) -> list[_Fields]:
-    instruction = _text(row, "instruction", required=True)
+    instruction = read_text(row, "instruction", required=True)
     found = []
-    for instance in _objects(row, "instances"):
-        constraints = _text(instance, "constraints").strip()
+    for instance in objects(row, "instances"):
+        constraints = read_text(instance, "constraints").strip()
         free = constraints.lower() in _NO_CONSTRAINTS
         task = instruction if free else f"{instruction.strip()}\n{constraints}"
-        found.append({"instruction": task, "input": _text(instance, "input"), "output": _text(instance, "output")})
-    for each in _objects(row, "reformulations") if row.get("reformulations") else ():
-        task, input = _text(each, "instruction", required=True), _text(each, "input")
+        found.append(
+            {"instruction": task, "input": read_text(instance, "input"), "output": read_text(instance, "output")}
+        )
+    for each in objects(row, "reformulations") if row.get("reformulations") else ():
+        task, input = read_text(each, "instruction", required=True), read_text(each, "input")
         if _PLACEHOLDER in task:
-            task, input = _text(each, "instruction_with_input", required=True), ""
-        found.append({"instruction": task, "input": input, "output": _text(each, "output")})
+            task, input = read_text(each, "instruction_with_input", required=True), ""
+        found.append({"instruction": task, "input": input, "output": read_text(each, "output")})
     return found
 
 
 def _scored(row: Mapping[str, Any]) -> list[_Fields]:
     instruction, input = _task(row)
     scored = tuple(
-        Scored(_text(each, "response"), _text(each, "source"), _score(each.get("score")))
-        for each in _objects(row, "responses_and_scores")
+        Scored(read_text(each, "response"), read_text(each, "source"), read_score(each.get("score")))
+        for each in objects(row, "responses_and_scores")
     )
     return [{"instruction": instruction, "input": input, "output": "", "scored": scored}]
 
 
 def _better_and_worse(row: Mapping[str, Any]) -> list[_Fields]:
     instruction, input = _task(row)
-    scored = tuple(Scored(_text(row, name), name, None) for name in ("completion_a", "completion_b"))
+    scored = tuple(Scored(read_text(row, name), name, None) for name in ("completion_a", "completion_b"))
     return [{"instruction": instruction, "input": input, "output": "", "scored": scored}]
 
 
 def _chosen_and_rejected(row: Mapping[str, Any]) -> list[_Fields]:
     answers, said = [], ""
     for name in ("chosen", "rejected"):
-        score = _score(row.get(f"score_{name}", row.get(f"{name}_score")))
+        score = read_score(row.get(f"score_{name}", row.get(f"{name}_score")))
         if isinstance(row[name], list):
             # The whole conversation, or only what follows the prompt.
-            said = said or next(reversed(_contents(row[name], name, _USERS)), "")
-            answer = next(reversed(_contents(row[name], name, _ASSISTANTS)), "")
+            said = said or next(reversed(contents(row[name], name, USERS)), "")
+            answer = next(reversed(contents(row[name], name, ASSISTANTS)), "")
         else:
-            answer = _text(row, name)
+            answer = read_text(row, name)
         answers.append(Scored(answer, name, score))
     instruction, input = _prompt(said) if said else _task(row)
     return [{"instruction": instruction, "input": input, "output": "", "scored": tuple(answers)}]
@@ -217,7 +207,7 @@ def _chosen_and_rejected(row: Mapping[str, Any]) -> list[_Fields]:
 def _chat(row: Mapping[str, Any]) -> list[_Fields]:
     name = "messages" if row.get("messages") is not None else "conversations"
     found = []
-    for user, answer in _exchanges(row, name):
+    for user, answer in exchanges(row, name):
         instruction, input = _prompt(user)
         found.append({"instruction": instruction, "input": input, "output": answer})
     return found
@@ -229,20 +219,20 @@ def _prompt_and_completion(row: Mapping[str, Any]) -> list[_Fields]:
         return _rendered(row)
     completion = row.get(name) if name else None
     if isinstance(completion, list):
-        completion = next(iter(_contents(completion, str(name), _ASSISTANTS)), "")
+        completion = next(iter(contents(completion, str(name), ASSISTANTS)), "")
     elif name:
-        completion = _text(row, name)
+        completion = read_text(row, name)
     instruction, input = _task(row)
     return [{"instruction": instruction, "input": input, "output": completion or ""}]
 
 
 def _rendered(row: Mapping[str, Any]) -> list[_Fields]:
     name = next(each for each in ("prompt", "user_input", "text") if each in row)
-    text = _text(row, name, required=True)
+    text = read_text(row, name, required=True)
     task = recover_prompt(text)
     whole = (*task, "") if task else recover(text)
     if whole is None and name == "text":
-        raise _Unusable("missing_field", "no 'instruction', and 'text' is not in the Alpaca format")
+        raise Unusable("missing_field", "no 'instruction', and 'text' is not in the Alpaca format")
     return [dict(zip(("instruction", "input", "output"), whole or (text, "", ""), strict=True))]
 
 
@@ -259,87 +249,16 @@ _SHAPES: tuple[tuple[frozenset[str], Callable[[Mapping[str, Any]], list[_Fields]
     (frozenset({"text"}), _rendered),
 )
 
-# --- their parts ----------------------------------------------------------------------------------------------------
-
 
 def _task(row: Mapping[str, Any]) -> tuple[str, str]:
     """The (instruction, input) of a row that has an instruction or a prompt."""
     if row.get("user_input") is None and isinstance(row.get("prompt"), list):
-        return _prompt(_exchanges(row, "prompt")[-1][0])
+        return _prompt(exchanges(row, "prompt")[-1][0])
     for name in ("user_input", "prompt"):
         if name in row and row.get("instruction") is None:
-            return _prompt(_text(row, name, required=True))
-    return _text(row, "instruction", required=True), _text(row, "input")
+            return _prompt(read_text(row, name, required=True))
+    return read_text(row, "instruction", required=True), read_text(row, "input")
 
 
 def _prompt(text: str) -> tuple[str, str]:
     return recover_prompt(text) or (text, "")
-
-
-def _text(row: Mapping[str, Any], name: str, *, required: bool = False) -> str:
-    if required and name not in row:
-        raise _Unusable("missing_field", f"no {name!r} among {', '.join(map(str, row))[:200] or 'no fields'}")
-    value = row.get(name)
-    if value is None and not required:
-        return ""
-    if not isinstance(value, str):
-        raise _Unusable("wrong_type", f"{name!r} is a {type(value).__name__}, not text")
-    return value
-
-
-def _objects(row: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    value = row[name]
-    if not isinstance(value, list) or not all(isinstance(each, Mapping) for each in value):
-        raise _Unusable("wrong_type", f"{name!r} is not a list of objects")
-    if not value:
-        raise _Unusable("missing_field", f"{name!r} is empty")
-    return value
-
-
-def _score(value: Any) -> float | None:
-    """A score as a number, where it is one or spells one; none for NaN and all else.
-
-    >>> [_score(value) for value in (9, 8.5, "9", " 7.5 ", "9/10", None, float("nan"), "inf", True, [9])]
-    [9.0, 8.5, 9.0, 7.5, None, None, None, None, None, None]
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        score = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return score if math.isfinite(score) else None
-
-
-def _exchanges(row: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
-    """Each (user's message, answer) of a conversation; a message that nobody answers has an empty one."""
-    found: list[tuple[str, str]] = []
-    asked: list[str] = []
-    for role, content in _messages(_objects(row, name), name):
-        if role in _USERS:
-            asked.append(content)
-        elif role in _ASSISTANTS and asked:
-            found.append(("\n\n".join(asked), content))
-            asked = []
-    if asked and not found:
-        found.append(("\n\n".join(asked), ""))
-    if not found:
-        raise _Unusable("missing_field", f"no message of a user in {name!r}")
-    return found
-
-
-def _contents(messages: list[Any], name: str, roles: frozenset[str]) -> list[str]:
-    return [content for role, content in _messages(_objects({name: messages}, name), name) if role in roles]
-
-
-def _messages(messages: list[Mapping[str, Any]], name: str) -> Iterator[tuple[str, str]]:
-    """The role and text of each message; a content in parts is joined."""
-    for each in messages:
-        content = each.get("content", each.get("value"))
-        if isinstance(content, list) and all(isinstance(part, Mapping) for part in content):
-            content = "".join(_text(part, "text", required=True) for part in content)
-        if content is None:  # a call of a tool
-            content = ""
-        if not isinstance(content, str):
-            raise _Unusable("wrong_type", f"a message of {name!r} is a {type(content).__name__}, not text")
-        yield str(each.get("role", each.get("from"))), content
