@@ -127,6 +127,18 @@ def test_without_a_font_on_the_machine_that_of_the_extra_is_used_and_without_bot
         fonts_for(["写文章"])
 
 
+def test_a_rare_character_that_no_font_has_does_not_stop_the_rest(monkeypatch):
+    from matplotlib import font_manager
+
+    pytest.importorskip("pylopdf_fonts_zh_cn")
+    families = fonts_for(["写文章"])
+    assert len(families) > 1
+    monkeypatch.setitem(sys.modules, "pylopdf_fonts_zh_cn", None)
+    known = [entry for entry in font_manager.fontManager.ttflist if entry.name in families]
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", known)
+    assert fonts_for(["写文章", chr(0x9FFD) + chr(0x4DBF)])[: len(families)] == families
+
+
 def test_without_matplotlib_the_command_that_installs_it_is_told(monkeypatch, folders):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtraError, match=r"needs matplotlib.*gpt4-instruct\[stats\]"):

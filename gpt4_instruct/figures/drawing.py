@@ -125,7 +125,7 @@ def style(texts: Iterable[str]) -> Iterator[None]:
         "text.parse_math": False,  # a dollar sign is one
     }
     with matplotlib.rc_context(settings), warnings.catch_warnings():
-        # A character that no font has, such as a rare emoji, is drawn as a box; Chinese is never, see `fonts_for`.
+        # A character that no font has, such as a rare emoji, is drawn as a box; for Chinese, see `fonts_for`.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
 
@@ -150,9 +150,10 @@ def fonts_for(texts: Iterable[str]) -> list[str]:
             missing -= _covered(entries[family].fname)
     if any(_is_han(code) for code in missing):
         other = _packaged() or _any_other(entries.values(), missing)
-        if other is None:
+        if other is not None:
+            families.append(other)
+        elif families == [_LATIN]:  # else only a rare character or two is missing
             raise MissingExtraError("drawing Chinese text", "a font that has it (pylopdf-fonts-zh-cn)", "stats")
-        families.append(other)
     return families
 
 
@@ -206,7 +207,9 @@ def _packaged() -> str | None:
 
 
 def _any_other(entries: Iterable[FontEntry], missing: set[int]) -> str | None:
-    """A font of any kind that has all the Chinese characters, such as a Japanese one."""
+    """The font that has most of the Chinese characters, if it has half of them, such as a Japanese one."""
     wanted = {code for code in missing if _is_han(code)}
     likely = (entry for entry in entries if any(part in entry.name for part in ("CJK", "Han", "Hei", "Song")))
-    return next((entry.name for entry in likely if wanted <= _covered(entry.fname)), None)
+    found = {entry.name: len(wanted & _covered(entry.fname)) for entry in likely}
+    best = max(found, key=lambda name: found[name], default=None)
+    return best if best is not None and found[best] >= len(wanted) / 2 else None
