@@ -175,7 +175,7 @@ def _read_windows(content: IO[bytes]) -> Iterator[Any]:
                     return
             if end:
                 rows = json.loads(f"[{text[:end]}]")
-                if not _whole(text[:end]) or not all(_shallow(row) for row in rows):
+                if not _whole(text[:end]) or not all(map(_shallow, rows)):
                     return
                 yield from rows
                 if text[end] == "]":
@@ -191,7 +191,9 @@ def _read_windows(content: IO[bytes]) -> Iterator[Any]:
 
 def _shallow(value: Any, levels: int = 8) -> bool:
     """Whether a value is nested in no more than so many levels."""
-    values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if type(value) in _FLAT:
+        return True
+    values = value.values() if type(value) is dict else value
     return _FLAT.issuperset(map(type, values)) or (levels > 0 and all(_shallow(each, levels - 1) for each in values))
 
 
