@@ -2,8 +2,9 @@
 
     import gpt4_instruct
 
-    gpt4_instruct.build("english", limit=8, out="data")     # a folder for load_dataset and the Hub
-    gpt4_instruct.load("english", limit=8)                  # the same rows, as a datasets.Dataset
+    english = gpt4_instruct.load("english")                 # the paper's released rows, as a datasets.Dataset
+    gpt4_instruct.audit(english, out="audited")             # what is wrong with them, row by row
+    gpt4_instruct.build("english", limit=8, out="data")     # rows of your own: a folder for load_dataset and the Hub
 
 Names are imported when they are first used (PEP 562), so this import costs next to nothing.
 """
