@@ -158,13 +158,15 @@ def test_the_identity_is_that_of_the_weights(tiny: Path, tmp_path: Path) -> None
 
 def test_without_a_chat_template_the_prompt_is_alpaca(tiny: Path) -> None:
     teacher = LocalTeacher(str(tiny))
-    bare, rendered, other = ask(
+    others = [f"Name {number} kinds of fish that live in rivers." for number in range(8)]
+    bare, rendered, *answers = ask(
         teacher,
         question(teacher, "Say hi."),
         question(teacher, render_alpaca("Say hi.")),
-        question(teacher, render_alpaca("Say hi!")),
+        *(question(teacher, render_alpaca(task)) for task in others),
     )
-    assert bare == rendered != other
+    assert bare == rendered
+    assert any(answer != rendered for answer in answers), "a random model may well say the same to one other prompt"
 
 
 def test_max_tokens_is_the_requests_not_the_checkpoints(tiny: Path) -> None:
