@@ -46,14 +46,15 @@ def _list_checks(wanted: bool) -> None:
     from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from gpt4_instruct.quality.audit import describe_checks
 
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
-    for name in ("check", "severity", "of", "what it finds"):
-        table.add_column(name, no_wrap=name != "what it finds")
+    for name in ("check", "severity", "of", "what it finds", "for example"):
+        table.add_column(name, no_wrap=name not in {"what it finds", "for example"})
     for row in describe_checks():
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     Console().print(table)
     raise typer.Exit
 
@@ -200,7 +201,7 @@ def audit(
     check: Annotated[list[str] | None, typer.Option(help="Only this check; may be given again. (default: all)")] = None,
     skip: Annotated[list[str] | None, typer.Option(help="Not this check; may be given again. (default: none)")] = None,
     near_duplicates: Annotated[
-        bool, typer.Option("--near-duplicates", help="Look for answers that are nearly the same, by MinHash.")
+        bool, typer.Option("--near-duplicates", help="Look for answers and tasks that are nearly the same, by MinHash.")
     ] = False,
     language: Annotated[str | None, typer.Option(help="en or zh. (default: told from the rows)")] = None,
     checks: Annotated[
@@ -213,17 +214,27 @@ def audit(
     """
     from gpt4_instruct.workflows import audit as run
 
-    result = run(
-        *data,
-        out=out,
-        clean=clean,
-        drop=drop,  # type: ignore[arg-type]
-        checks=check or None,
-        skip=skip or (),
-        near_duplicates=near_duplicates,
-        language=language,  # type: ignore[arg-type]
-    )
+    with _stopping("an audit keeps nothing until its end; the same command begins again"):
+        result = run(
+            *data,
+            out=out,
+            clean=clean,
+            drop=drop,  # type: ignore[arg-type]
+            checks=check or None,
+            skip=skip or (),
+            near_duplicates=near_duplicates,
+            language=language,  # type: ignore[arg-type]
+        )
     _print_audit(result)
+
+
+@contextmanager
+def _stopping(what_now: str) -> Iterator[None]:
+    """Says on Ctrl-C what is left and what to do."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise InterruptedRunError(what_now) from None
 
 
 def _print_audit(result: AuditResult) -> None:
@@ -235,7 +246,8 @@ def _print_audit(result: AuditResult) -> None:
     console = Console()
     for number, found in enumerate(result.summary["data"]):
         bad, rows = found["rows_by_severity"]["error"], found["rows"]
-        title = f"{found['name']}: {rows:,} rows, {found['rows_with_findings']:,} with findings, {bad:,} with errors"
+        name = "".join(letter if letter.isprintable() else "\ufffd" for letter in found["name"])
+        title = f"{name}: {rows:,} rows, {found['rows_with_findings']:,} with findings, {bad:,} with errors"
         table = Table(title=Text(title), title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
         for name in ("check", "severity", "rows", "share", "for example"):
             number_like = name in {"rows", "share"}
@@ -252,6 +264,10 @@ def _print_audit(result: AuditResult) -> None:
             typer.echo(f"{title}: nothing was found")
         for why in found["not_run"].values():
             typer.echo(f"not run: {why}")
+        for name, fault in found["failed"].items():
+            typer.echo(
+                f"{name} itself failed in {fault['rows']:,} rows (first, {fault['first']}); --skip {name} leaves it out"
+            )
         if result.kept:
             typer.echo(f"kept {_lines(result.kept[number]):,} rows in {result.kept[number]}")
             typer.echo(
@@ -282,7 +298,8 @@ def stats(
 
     from gpt4_instruct.workflows import stats as run
 
-    result = run(a, b, out=out, tokenizer=tokenizer, language=language, processes=processes)  # type: ignore[arg-type]
+    with _stopping("the same command begins again"):
+        result = run(a, b, out=out, tokenizer=tokenizer, language=language, processes=processes)  # type: ignore[arg-type]
     Console().print(_stats_table(result.summary["data"]))
     typer.echo(f"tables and figures are in {result.folder}; all figures on one page: {result.folder / 'figures.html'}")
 

@@ -23,7 +23,7 @@ __all__ = ["ROOMS", "find", "names"]
 ROOMS: dict[str, tuple[str, frozenset[str]]] = {
     "splits": ("split", frozenset({"base", "build", "config", "estimate", "run", "stages"})),
     "teachers": ("teacher", frozenset({"base", "decoding"})),
-    "quality": ("check", frozenset({"arithmetic", "audit", "base", "novelty", "texts"})),
+    "quality": ("check", frozenset({"arithmetic", "audit", "base", "cleaning", "minhash", "novelty", "texts"})),
 }
 
 

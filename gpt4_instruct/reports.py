@@ -27,9 +27,23 @@ def audit_page(summary: dict[str, Any]) -> str:
     )
     environment.filters["thousands"] = lambda number: f"{number:,}"
     environment.filters["percent"] = _percent
+    environment.filters["visible"] = _visible
     return environment.get_template("audit.html").render(
         **summary, rows=sum(each["rows"] for each in summary["data"]), severities=("error", "warning", "info")
     )
+
+
+# C0 but tab and line feed, and DEL, as the pictures that Unicode has of them (chapter 24, U+2400 to U+2421).
+_PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {127: 0x2421}
+
+
+def _visible(text: str) -> str:
+    """A text with control characters as pictures: HTML has no place for them.
+
+    >>> _visible("bell\x07")
+    'bell␇'
+    """
+    return text.translate(_PICTURES)
 
 
 def _percent(share: float) -> str:

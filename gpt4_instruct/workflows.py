@@ -6,6 +6,7 @@ two meet.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import gpt4_instruct
 from gpt4_instruct.errors import OutputError, SourceError, UsageError
 from gpt4_instruct.publishing.folder import MANIFEST, read_manifest, record_audit
-from gpt4_instruct.quality.audit import Audited, Finding, choose, examine, part, write_findings
+from gpt4_instruct.quality.audit import Audited, Finding, choose, examine
 from gpt4_instruct.quality.base import SEVERITIES, Severity
+from gpt4_instruct.quality.cleaning import part, write_findings
 from gpt4_instruct.records import Language
 from gpt4_instruct.reports import audit_page
 from gpt4_instruct.sources.rows import Rows, open_rows
@@ -28,7 +30,11 @@ __all__ = ["AuditResult", "StatsResult", "audit", "stats"]
 
 _FINDINGS = "audit.jsonl"
 _PAIRS = "verb_noun.csv"
-_NEAR = ("similar_output",)  # what near_duplicates=True adds to the checks
+# What a run that was killed may leave, besides half-written files, which begin with a dot.
+_PARTED = re.compile(r"(?:.+\.)?(?:kept|dropped)\.jsonl")
+_OF_AUDIT = re.compile(rf"{_PARTED.pattern}|\..+\.\d+")
+_OF_STATISTICS = re.compile(r"(?:verb_noun|verb_noun_by_source|lengths|scores)(?:_b)?\.csv|\..+\.\d+")
+_NEAR = ("similar_output", "similar_task")  # what near_duplicates=True adds to the checks
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +76,16 @@ def audit(
     Args:
         *data: files (json, jsonl, csv, parquet, or a zip of one), folders that `build` wrote, ``"hub:ID"``,
             ``"released:NAME"``, `datasets.Dataset`s, or lists of dicts, in any known shape. The rates of a folder's
-            splits are written on its card, too.
+            splits are written on its card, too, where no check was left out.
         out: a folder for ``audit.jsonl`` (a line a finding), ``summary.json`` and ``report.html``; an earlier audit in
             it is replaced.
         clean: also write the rows without findings of `drop`'s severity to ``kept.jsonl``, unchanged, and the others,
             with their reasons, to ``dropped.jsonl``; with several data, to ``NAME.kept.jsonl`` and so on. Needs `out`.
-        drop: ``"error"``, or ``"warning"`` to drop rows with warnings, too.
+            What JSON has nothing for (bytes, dates) is written as text, NaN as null.
+        drop: ``"error"``; ``"warning"`` to drop rows with warnings, too; ``"info"`` to drop every row with a finding.
         checks: only these; by default all that are found in the registry, but those that must be asked for.
         skip: not these.
-        near_duplicates: also look for near duplicates among the answers, by MinHash.
+        near_duplicates: also look for near duplicates among answers and tasks by MinHash, for data of any size.
         language: of the answers, ``"en"`` or ``"zh"``; by default it is told from the rows.
 
     Raises:
@@ -103,23 +110,25 @@ def audit(
         raise UsageError("clean writes files: name a folder with out (--out)")
     optional = _NEAR if near_duplicates else ()
     chosen = choose(checks, skip=skip, optional=optional)
-    folder = None if out is None else _usable(Path(out).expanduser(), "audit", _FINDINGS)
+    whole = not checks and not skip  # a card tells of whole audits only
+    folder = None if out is None else _usable(Path(out).expanduser(), "audit", _FINDINGS, _OF_AUDIT)
     opened = [(rows, place) for each in data for rows, place in _open(each, language)]
-    names = _distinct([rows.name for rows, _ in opened])
+    stems = _distinct([_file_stem(rows.name) for rows, _ in opened])
     audited: list[Audited] = []
     kept: list[Path] = []
     dropped: list[Path] = []
-    for name, (rows, place) in zip(names, opened, strict=True):
+    required = (*([checks] if isinstance(checks, str) else checks or ()), *optional)
+    for name, stem, (rows, place) in zip(_distinct([rows.name for rows, _ in opened]), stems, opened, strict=True):
         rows.name = name
-        found = examine(rows, chosen, required=(*(checks or ()), *optional))
+        found = examine(rows, chosen, required=required)
         audited.append(found)
         if folder is not None and clean:
-            prefix = f"{_file_stem(name)}." if len(opened) > 1 else ""
+            prefix = f"{stem}." if len(opened) > 1 else ""
             paths = (folder / f"{prefix}kept.jsonl", folder / f"{prefix}dropped.jsonl")
             part(rows, found, *paths, severities=SEVERITIES[: SEVERITIES.index(drop) + 1])
             kept.append(paths[0])
             dropped.append(paths[1])
-        if place is not None:
+        if place is not None and whole:
             _put_on_card(*place, found)
     summary = {"package": gpt4_instruct.__version__, "dropped_from": drop, "data": [each.summary() for each in audited]}
     findings = [finding for each in audited for finding in each.findings]
@@ -129,6 +138,9 @@ def audit(
     write_json(folder / "summary.json", summary)
     report = folder / "report.html"
     replace_text(report, audit_page(summary))
+    for left in folder.iterdir():  # of an earlier audit, of other data
+        if _PARTED.fullmatch(left.name) and left not in kept and left not in dropped:
+            left.unlink(missing_ok=True)
     return AuditResult(summary, findings, tuple(kept), tuple(dropped), report)
 
 
@@ -181,7 +193,7 @@ def stats(
     if language not in (None, "en", "zh"):
         raise UsageError(f"language is {language!r}, but must be en or zh")
     opened = [open_rows(each, language=language) for each in (a, b) if each is not None]
-    folder = _usable(Path(out).expanduser(), "statistics", _PAIRS)
+    folder = _usable(Path(out).expanduser(), "statistics", _PAIRS, _OF_STATISTICS)
     for rows, name in zip(opened, _distinct([rows.name for rows in opened]), strict=True):
         rows.name = name
     summary = describe(opened, folder, tokenizer=tokenizer, processes=processes)
@@ -208,20 +220,23 @@ def _open(data: Any, language: Language | None) -> Iterator[tuple[Rows, tuple[Pa
     yield open_rows(data, language=language), place
 
 
-def _usable(folder: Path, kind: str, marker: str) -> Path:
-    """The folder, if it is new, empty, or holds an earlier result of this kind, told by a file of it.
+def _usable(folder: Path, kind: str, marker: str, own: re.Pattern[str]) -> Path:
+    """The folder, if it is new, empty, or holds an earlier result of this kind, or what a killed run left of one.
 
     Raises:
         OutputError: it is a file, or holds something else.
     """
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file: name a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / marker).is_file():
-        raise OutputError(f"{folder} is not empty and holds no {kind}: name another folder")
     try:
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"{folder} is a file: name a folder")
+        held = [each.name for each in folder.iterdir()] if folder.is_dir() else []
+        if held and marker not in held and not all(own.fullmatch(name) for name in held):
+            raise OutputError(f"{folder} is not empty and holds no {kind}: name another folder")
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write {folder}: {error.strerror}: name another folder") from error
+    except (OSError, ValueError) as error:  # a name that no file system takes is a ValueError
+        raise OutputError(
+            f"cannot write {str(folder)!r}: {getattr(error, 'strerror', None) or error}: name another folder"
+        )
     return folder
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +16,13 @@ from typing import Any
 
 import pytest
 from datasets import Dataset, load_dataset
+from typer.testing import CliRunner
 
 from gpt4_instruct import MissingExtraError, OutputError, SourceError, UnknownNameError, UsageError, audit, build
-from gpt4_instruct.quality.audit import choose, describe_checks
+from gpt4_instruct.cli import app
+from gpt4_instruct.quality.audit import choose, describe_checks, examine
 from gpt4_instruct.quality.base import SEVERITIES, Sample
+from gpt4_instruct.quality.cleaning import part
 from gpt4_instruct.records import Scored
 from gpt4_instruct.registry import find, names
 from gpt4_instruct.sources.rows import open_rows
@@ -258,12 +263,78 @@ def test_several_data_at_once_and_a_second_time(rows, tmp_path):
     assert {finding.file for finding in result.findings} == {"rows.json", "rows.json (2)"}
 
 
-def test_a_dataset_and_a_list_give_what_the_file_gives():
-    content = [GOOD, REFUSED]
-    findings = [audit(data).findings for data in (content, Dataset.from_list(content))]
-    assert [[(each.row, each.check) for each in found] for found in findings] == [
-        [(1, "media_asked"), (1, "refusal")]
-    ] * 2 or [[(each.row, each.check) for each in found] for found in findings] == [[(1, "refusal")]] * 2
+def test_a_dataset_and_a_list_give_what_the_file_gives(rows):
+    content = [GOOD, REFUSED, {**GOOD, "output": ""}]
+    path = rows.with_name("same.jsonl")
+    path.write_text("".join(json.dumps(row) + "\n" for row in content))
+    found = [
+        [(each.row, each.check, each.reason) for each in audit(data).findings]
+        for data in (path, content, Dataset.from_list(content))
+    ]
+    assert found[0] == found[1] == found[2]
+    assert {(1, "refusal"), (2, "empty"), (2, "duplicate")} <= {each[:2] for each in found[0]}
+
+
+def test_the_summary_counts_what_was_found(tmp_path):
+    content = [{**GOOD, "instruction": f"Name planet {number}."} for number in range(120)]
+    content[0]["output"] = content[119]["output"] = ""
+    content[119]["input"] = "N/A"
+    result = audit(content, checks=["empty", "placeholder_input"], out=tmp_path / "out")
+    (data,) = result.summary["data"]
+    assert data["rows_with_findings"] == 2
+    assert data["rows_by_severity"] == {"error": 2, "warning": 1, "info": 0}
+    where = data["checks"]["empty"]["where"]
+    assert (len(where), where[0], where[-1], sum(where)) == (60, 1, 1, 2)
+    assert [(each.row, each.check) for each in result.findings] == [
+        (0, "empty"),
+        (119, "empty"),
+        (119, "placeholder_input"),
+    ]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<b>2</b>with errors" in page and "<b>1</b>with warnings" in page
+
+
+def test_findings_of_the_whole_and_late_ones_have_their_place_and_their_texts():
+    samples = [
+        {"user_input": f"Say {number}.", "responses_and_scores": [{"response": "a", "source": "m", "score": 9}] * 2}
+        for number in range(30)
+    ]
+    samples[3]["responses_and_scores"] = samples[3]["responses_and_scores"][:1]
+    result = audit(samples, checks=["score_collapse", "few_answers", "empty"])
+    assert [(each.row, each.check) for each in result.findings] == [(3, "few_answers"), (None, "score_collapse")]
+    (example,) = result.summary["data"][0]["checks"]["few_answers"]["examples"]
+    assert example["row"] == 3 and example["instruction"] == "Say 3."
+
+
+def test_what_a_user_asks_for_is_done(shared_data):
+    rows = [{"instruction": "Name it.", "input": "", "output": "这是木星，太阳系里最大的行星。"}]
+    assert audit(rows, language="zh", checks=["wrong_language"]).findings == []
+    assert audit(rows, language="en", checks=["wrong_language"]).rows_with("wrong_language") == [0]
+    answer = "The sea is wide and blue and it never sleeps, not even on the longest night of the year"
+    twice = [
+        {**GOOD, "output": f"{answer}."},
+        {**GOOD, "instruction": "Praise water.", "output": f"{answer}, they say."},
+    ]
+    assert audit(twice).rows_with("similar_output") == []
+    assert audit(twice, near_duplicates=True).rows_with("similar_output") == [1]
+    assert "tied_scores" not in audit([GOOD]).summary["data"][0]["checks"], "there are no scores to look at"
+    assert "no row has any" in audit([GOOD], checks=["tied_scores"]).summary["data"][0]["not_run"]["tied_scores"]
+    assert audit([GOOD, REFUSED], checks="refusal").rows_with("refusal") == [1], "one name is a list of one"
+
+
+def test_a_long_text_is_hashed_whole_and_looked_at_in_part():
+    head, tail = "Summarise. " + "word " * 12_000, " word" * 12_000
+    rows = [
+        {"instruction": f"{head}{middle}{tail}", "input": "", "output": "Done."} for middle in ("one", "two", "one")
+    ]
+    assert audit(rows, checks=["duplicate"]).rows_with("duplicate") == [2]
+    code = "```\n" + "x = 1\n" * 5000 + "```\n" + "It prints nothing. " * 3000
+    assert audit([{**GOOD, "output": code}], checks=["truncated"]).findings == []
+    scored = [{"response": "a(" * 200_000, "source": "m", "score": 9}, {"response": "b", "source": "n", "score": 8}]
+    assert (
+        audit([{"user_input": "Write a Python function.", "responses_and_scores": scored}]).summary["data"][0]["rows"]
+        == 1
+    )
 
 
 def test_comparisons_weigh_their_answers_less(tmp_path):
@@ -374,6 +445,8 @@ def test_many_identical_rows_and_huge_answers_take_bounded_memory(tmp_path):
     [
         ({"data": ["nowhere.json"]}, SourceError, "does not exist"),
         ({"data": []}, UsageError, "nothing to audit"),
+        ({"data": [[]]}, SourceError, "holds no rows"),
+        ({"out": "a\0b"}, OutputError, "cannot write"),
         ({"checks": ["refusl"]}, UnknownNameError, "did you mean 'refusal'"),
         ({"skip": names("quality")}, UsageError, "no check is left"),
         ({"clean": True}, UsageError, "--out"),
@@ -426,9 +499,129 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     find.cache_clear()
 
 
-def test_a_strangers_check_runs_like_ours_and_its_fault_is_named(stranger):
+def test_a_strangers_check_runs_like_ours_and_its_fault_ends_nothing(stranger, tmp_path):
     assert {"shouting", "broken"} <= set(choose())
     (finding,) = audit([GOOD, {**GOOD, "output": "JUPITER"}], checks=["shouting"]).findings
     assert (finding.row, finding.check, finding.severity) == (1, "shouting", "warning")
-    with pytest.raises(UsageError, match=r"broken failed at row 0: AttributeError.*--skip broken"):
-        audit([GOOD], checks=["broken"])
+    result = audit([GOOD, REFUSED], out=tmp_path / "out")
+    assert result.rows_with("refusal") == [1]
+    failed = result.summary["data"][0]["failed"]["broken"]
+    assert failed["rows"] == 2 and re.match("row 0: AttributeError", failed["first"])
+    assert "AttributeError" in (tmp_path / "out" / "report.html").read_text()
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+def test_names_that_look_alike_get_files_of_their_own(tmp_path):
+    for name, rows in (("a b.json", [GOOD]), ("a-b.json", [GOOD, {**GOOD, "instruction": "Name a planet."}])):
+        (tmp_path / name).write_text(json.dumps(rows))
+    result = audit(tmp_path / "a b.json", tmp_path / "a-b.json", out=tmp_path / "out", clean=True)
+    assert len(set(result.kept)) == 2
+    assert [len(read_lines(path)) for path in result.kept] == [1, 2]
+
+
+def test_an_earlier_audits_files_go_and_a_killed_ones_do_not_lock_the_folder(tmp_path):
+    out = tmp_path / "out"
+    audit([GOOD], out=out, clean=True)
+    audit([GOOD], out=out)
+    assert {path.name for path in out.iterdir()} == {"audit.jsonl", "summary.json", "report.html"}
+    left = tmp_path / "left"
+    left.mkdir()
+    (left / "rows.dropped.jsonl").write_text("{}\n")
+    (left / ".kept.jsonl.123").write_text("{")
+    audit([GOOD], out=left)
+
+
+def test_kept_rows_are_json_whatever_they_held(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    path = tmp_path / "odd.parquet"
+    table = pa.table(
+        {"instruction": ["Say hi."], "input": [""], "output": ["Hi."], "raw": [b"\x00\xff"], "mark": [float("nan")]}
+    )
+    pyarrow.parquet.write_table(table, path)
+    audit(path, out=tmp_path / "out", clean=True)
+    line = (tmp_path / "out" / "kept.jsonl").read_text()
+    row = json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert row["instruction"] == "Say hi." and row["mark"] is None and isinstance(row["raw"], str)
+
+
+def test_what_cannot_be_read_is_dropped_with_its_text(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(GOOD) + '\n{"instruction": "half a row\nnull\n')
+    audit(path, out=tmp_path / "out", clean=True)
+    dropped = read_lines(tmp_path / "out" / "dropped.jsonl")
+    assert [each["row"] for each in dropped] == [1, 2]
+    assert "half a row" in json.dumps(dropped[0])
+    assert dropped[1]["data"] is None
+
+
+def test_a_reason_is_one_short_line_that_a_terminal_can_show():
+    source = "evil\n\x1b[2J" + "x" * 5000
+    row = {
+        "user_input": "Say hi.",
+        "responses_and_scores": [
+            {"response": "", "source": source, "score": 9},
+            {"response": "Hi", "source": "b", "score": 99},
+        ],
+    }
+    findings = audit([row]).findings
+    assert findings
+    for finding in findings:
+        assert finding.reason.isprintable() and len(finding.reason) <= 300
+
+
+def test_only_a_whole_audit_stands_on_a_card(tmp_path):
+    tasks = [{**GOOD, "input": "N/A"}]
+    source = tmp_path / "tasks.json"
+    source.write_text(json.dumps(tasks))
+    build("english", source, teacher=Replay(tasks), out=tmp_path / "data")
+    audit(f"{tmp_path / 'data'}:english")
+    card = (tmp_path / "data" / "README.md").read_text()
+    assert "| placeholder_input | warning | 1 |" in card
+    audit(tmp_path / "data", checks=["empty"])
+    assert (tmp_path / "data" / "README.md").read_text() == card
+
+
+def test_rows_that_change_while_they_are_cleaned_are_told_of(tmp_path):
+    rows = open_rows([GOOD, REFUSED])
+    audited = examine(rows, ["refusal"])
+    with pytest.raises(SourceError, match="audit it again"):
+        part(open_rows([GOOD]), audited, tmp_path / "kept.jsonl", tmp_path / "dropped.jsonl")
+    assert not list(tmp_path.glob("*.jsonl"))
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+def test_the_command_says_what_it_found_and_wrote(rows, tmp_path):
+    done = CliRunner().invoke(
+        app, ["audit", str(rows), "--out", str(tmp_path / "out"), "--clean"], env={"COLUMNS": "200"}
+    )
+    assert done.exit_code == 0, done.output
+    assert "rows.json: 5 rows, 4 with findings, 4 with errors" in done.output
+    assert re.search(r"refusal +error +1 +20\.0% +row 1: declines", done.output)
+    assert re.search(r"kept 1 rows in .*kept\.jsonl", done.output.replace("\n", ""))
+    assert re.search(r"dropped 4 rows, with their reasons", done.output)
+    assert CliRunner().invoke(app, ["audit", "--checks"], env={"COLUMNS": "300"}).output.count("placeholder") >= 2
+
+
+def test_ctrl_c_leaves_no_half_of_anything(tmp_path):
+    path = tmp_path / "many.jsonl"
+    with path.open("w") as file:
+        file.writelines(
+            json.dumps({**GOOD, "instruction": f"Name planet {number}."}) + "\n" for number in range(60_000)
+        )
+    command = [sys.executable, "-m", "gpt4_instruct", "audit", str(path), "--out", str(tmp_path / "out"), "--clean"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 100
+    while not (tmp_path / "out").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1)  # it reads rows now
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error.strip().splitlines()[-1].startswith("interrupted: ")
+    assert not list((tmp_path / "out").iterdir())

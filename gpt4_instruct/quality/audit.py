@@ -1,4 +1,4 @@
-"""Runs checks over rows; says what they found, row by row and in numbers; parts the good rows from the bad.
+"""Runs checks over rows and says what they found, row by row and in numbers.
 
 A finding::
 
@@ -14,23 +14,21 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gpt4_instruct.errors import MissingExtraError, UsageError
+from gpt4_instruct.errors import MissingExtraError, SourceError, UsageError
 from gpt4_instruct.progress import progress
 from gpt4_instruct.quality.base import SEVERITIES, Sample, Severity, Subject
 from gpt4_instruct.quality.texts import excerpt
 from gpt4_instruct.records import Reject
 from gpt4_instruct.registry import find, names
 from gpt4_instruct.sources.rows import Rows
-from gpt4_instruct.storage import replacing
 
-__all__ = ["Audited", "Finding", "choose", "describe_checks", "examine", "part", "write_findings"]
+__all__ = ["Audited", "Finding", "choose", "describe_checks", "examine"]
 
 PARTS = 60  # of a file, in which findings are counted, to show where in it they stand
+_LONGEST_REASON = 300  # characters
 _EXAMPLES = 4  # rows that are shown of each check
 _LOOKED_AT = 50_000  # characters of a text: of a longer one its first and last half, so that no row takes minutes
 _SHOWN = 400  # characters of a text of an example
@@ -67,6 +65,7 @@ class Audited:
         findings: in the order of the rows; those of the whole come last.
         checks: the names of the checks that were run.
         not_run: those that could not be, and why.
+        failed: of those that went wrong themselves, in how many rows, and the first of them in words.
         languages: samples by language.
         examples: for each check, a few rows with a finding: ``row``, ``reason``, and the texts, shortened.
         seconds: how long it took.
@@ -77,6 +76,7 @@ class Audited:
     findings: list[Finding] = field(default_factory=list)
     checks: list[str] = field(default_factory=list)
     not_run: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, tuple[int, str]] = field(default_factory=dict)
     languages: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     seconds: float = 0.0
@@ -111,6 +111,7 @@ class Audited:
             "languages": dict(self.languages.most_common()),
             "seconds": round(self.seconds, 2),
             "not_run": self.not_run,
+            "failed": {name: {"rows": count, "first": first} for name, (count, first) in self.failed.items()},
             "checks": {
                 name: {
                     "severity": severity[name],
@@ -165,25 +166,37 @@ def choose(checks: Sequence[str] | None = None, *, skip: Sequence[str] = (), opt
         UnknownNameError: there is no such check.
         UsageError: none is left.
     """
-    for name in (*(checks or ()), *skip, *optional):
+    checks, skip = (list(each) if not isinstance(each, str) else [each] for each in (checks or [], skip))
+    for name in (*checks, *skip, *optional):
         find("quality", name)
     every = [
         name for name in names("quality") if name in optional or not getattr(find("quality", name), "optional", False)
     ]
-    chosen = [name for name in dict.fromkeys(checks if checks is not None else every) if name not in skip]
+    chosen = [name for name in dict.fromkeys(checks or every) if name not in skip]
     if not chosen:
         raise UsageError(f"no check is left to run. Known: {', '.join(names('quality'))}")
     return chosen
 
 
-def describe_checks() -> list[tuple[str, Severity, Subject, str]]:
-    """Every check: its name, severity, what it looks at, and the first line of its file."""
+def describe_checks() -> list[tuple[str, Severity, Subject, str, str]]:
+    """Every check: its name, severity, what it looks at, the first line of its file, and an example that it finds."""
     found = []
     for name in names("quality"):
         each = find("quality", name)
         what = _what(name) + (" Only where near duplicates are asked for." if getattr(each, "optional", False) else "")
-        found.append((name, _severity(each), _subject(each), what))
+        found.append((name, _severity(each), _subject(each), what, _example(each)))
     return sorted(found, key=lambda row: (SEVERITIES.index(row[1]), row[0]))
+
+
+def _example(found: Any) -> str:
+    """The last of the rows of a check's example, in one line; the others only lead up to it."""
+    examples: Sequence[Sample] = getattr(found, "example", ())
+    if not examples:
+        return ""
+    shown = examples[-1]
+    answers = [f"[{each.score}] {each.response!r}" for each in shown.scored] or [repr(shown.output)]
+    parts = [repr(shown.instruction), *([repr(shown.input)] if shown.input else []), "→ " + ", ".join(answers)]
+    return excerpt(" ".join(parts), 150)
 
 
 def _prepare(name: str) -> _Look:
@@ -207,8 +220,7 @@ def examine(rows: Rows, checks: Sequence[str], *, required: Sequence[str] = ()) 
 
     Raises:
         MissingExtraError: a required check needs a library that is not installed.
-        SourceError: the rows cannot be read.
-        UsageError: a check of an installed package fails itself.
+        SourceError: the rows cannot be read, or there are none.
     """
     started = time.monotonic()
     audited = Audited(rows.name)
@@ -227,7 +239,7 @@ def examine(rows: Rows, checks: Sequence[str], *, required: Sequence[str] = ()) 
             bar.update()
             audited.rows += 1
             if isinstance(found, Reject):
-                finding = Finding(number, found.reason, "error", found.detail, rows.name)
+                finding = Finding(number, found.reason, "error", _line(found.detail), rows.name)
                 _keep(audited, finding, {"text": _shorten(raw)} if raw is not None else {})
                 continue
             for sample in found:
@@ -235,12 +247,17 @@ def examine(rows: Rows, checks: Sequence[str], *, required: Sequence[str] = ()) 
                 any_scored = any_scored or bool(sample.scored)
                 bounded = _bounded(sample)
                 for look in looks:
-                    _look(audited, look, bounded, number)
-    if not any_scored:  # nothing was there to look at
+                    _look(audited, look, sample if look.finish else bounded, number)
+    if not audited.rows:
+        raise SourceError(f"{rows.name} holds no rows: there is nothing to audit")
+    if not any_scored:
         audited.checks = [each.name for each in looks if each.subject != "comparison"]
+        for each in looks:
+            if each.subject == "comparison" and each.name in required:
+                audited.not_run[each.name] = f"{each.name} looks at scored answers, and no row has any"
     for look in looks:
         for where, reason in look.finish() if look.finish else ():
-            _keep(audited, Finding(where, look.name, look.severity, reason, rows.name), {})
+            _keep(audited, Finding(where, look.name, look.severity, _line(reason), rows.name), {})
     order = {name: place for place, name in enumerate(checks)}
     last = audited.rows
     audited.findings.sort(key=lambda each: (last if each.row is None else each.row, order.get(each.check, -1)))
@@ -250,13 +267,21 @@ def examine(rows: Rows, checks: Sequence[str], *, required: Sequence[str] = ()) 
 
 
 def _bounded(sample: Sample) -> Sample:
-    if max(len(sample.instruction), len(sample.input), len(sample.output)) <= _LOOKED_AT:
+    """The sample as the checks of single rows see it; those that remember rows see, and hash, all of it."""
+    texts = (sample.instruction, sample.input, sample.output, sample.label or "")
+    if max(map(len, texts)) <= _LOOKED_AT:
         return sample
-    instruction, input, output = (
-        text if len(text) <= _LOOKED_AT else text[: _LOOKED_AT // 2] + text[-_LOOKED_AT // 2 :]
-        for text in (sample.instruction, sample.input, sample.output)
-    )
-    return replace(sample, instruction=instruction, input=input, output=output)
+    instruction, input, output, label = (_cut(text) for text in texts)
+    return replace(sample, instruction=instruction, input=input, output=output, label=label or sample.label)
+
+
+def _cut(text: str) -> str:
+    if len(text) <= _LOOKED_AT:
+        return text
+    half = _LOOKED_AT // 2
+    # A code block that opens in one half and closes in what is left out would look as if it never closed.
+    gap = "\n```\n" if text.count("```", half, len(text) - half) % 2 else "\n"
+    return text[:half] + gap + text[-half:]
 
 
 def _look(audited: Audited, look: _Look, sample: Sample, row: int) -> None:
@@ -268,16 +293,17 @@ def _look(audited: Audited, look: _Look, sample: Sample, row: int) -> None:
             found = [] if reason is None else [(reason, look.severity, sample)]
         else:
             found = _of_each_answer(look, sample, row)
-    except Exception as error:  # a stranger's check, or a fault of ours: say where, rather than a traceback
-        what = f"the check {look.name} failed at row {row}: {type(error).__name__}: {error}"
-        raise UsageError(f"{what}; --skip {look.name} leaves it out") from error
+    except Exception as error:  # one row that a check cannot take must not end the audit of the others
+        count, first = audited.failed.get(look.name, (0, _line(f"row {row}: {type(error).__name__}: {error}")))
+        audited.failed[look.name] = (count + 1, first)
+        return
     for reason, severity, shown in found:
-        _keep(audited, Finding(row, look.name, severity, reason, audited.name), _texts(shown))
+        _keep(audited, Finding(row, look.name, severity, _line(reason), audited.name), _texts(shown))
 
 
 def _of_each_answer(look: _Look, sample: Sample, row: int) -> list[tuple[str, Severity, Sample]]:
     """What a check finds in each answer of a comparison; once, where it is the task's fault and the same for all."""
-    answers = [(each.source, replace(sample, output=each.response, scored=())) for each in sample.scored]
+    answers = [(each.source, replace(sample, output=_cut(each.response), scored=())) for each in sample.scored]
     reasons = [look.call(answer, row) for _, answer in answers]
     severity = _LOWERED[look.severity]
     if len(reasons) > 1 and reasons[0] is not None and len(set(reasons)) == 1:
@@ -287,6 +313,11 @@ def _of_each_answer(look: _Look, sample: Sample, row: int) -> list[tuple[str, Se
         for (source, answer), reason in zip(answers, reasons, strict=True)
         if reason is not None
     ]
+
+
+def _line(reason: str) -> str:
+    """A reason in one line that a terminal can show: what rows hold may be long, or move a cursor."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in excerpt(reason, _LONGEST_REASON))
 
 
 def _keep(audited: Audited, finding: Finding, texts: dict[str, str]) -> None:
@@ -334,61 +365,3 @@ def _show_late_examples(audited: Audited, rows: Rows) -> None:
                         example.update(texts)
         if number >= last:
             return
-
-
-def write_findings(path: Path, audited: Sequence[Audited]) -> None:
-    """Writes every finding as a line of JSON, whole or not at all.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for each in audited:
-            for finding in each.findings:
-                file.write(json.dumps(asdict(finding), ensure_ascii=False) + "\n")
-
-
-def part(
-    rows: Rows, audited: Audited, kept: Path, dropped: Path, severities: Sequence[Severity] = ("error",)
-) -> tuple[int, int]:
-    """Writes the rows without findings of some severities, unchanged, and the others with their findings.
-
-    A line of `dropped`: ``{"row": 17, "reasons": [{"check", "severity", "reason"}], "data": {...}}``.
-
-    Args:
-        rows: those that were audited, to be read once more.
-        audited: what was found in them.
-        kept: a path that ends in ``.jsonl``.
-        dropped: likewise.
-        severities: of the findings that drop a row.
-
-    Returns:
-        how many rows were kept, and how many dropped.
-
-    Raises:
-        OutputError: a file cannot be written; both are whole or not there.
-        SourceError: the rows changed since they were audited.
-    """
-    reasons: dict[int, list[Finding]] = {}
-    drop = audited.rows_with(*severities)
-    for finding in audited.findings:
-        if finding.row in drop:
-            reasons.setdefault(finding.row, []).append(finding)
-    counts = [0, 0]
-    with ExitStack() as stack:
-        paths = [stack.enter_context(replacing(path)) for path in (kept, dropped)]
-        files = [stack.enter_context(path.open("w", encoding="utf-8")) for path in paths]
-        bar = stack.enter_context(progress(lambda: audited.rows, f"clean {rows.name}", "row"))
-        for number, raw, found in rows:
-            bar.update()
-            bad = number in drop
-            content = raw
-            if bad:
-                why = [
-                    {"check": each.check, "severity": each.severity, "reason": each.reason} for each in reasons[number]
-                ]
-                data = raw if raw is not None or not isinstance(found, Reject) else asdict(found)
-                content = {"row": number, "reasons": why, "data": data}
-            files[bad].write(json.dumps(content, ensure_ascii=False, default=str) + "\n")
-            counts[bad] += 1
-    return counts[0], counts[1]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 
 from gpt4_instruct.quality.base import Sample, check
-from gpt4_instruct.quality.texts import essence
+from gpt4_instruct.quality.texts import digest, essence
 
 __all__ = ["Duplicate"]
 
@@ -26,8 +25,8 @@ class Duplicate:
         self._seen: dict[bytes, tuple[int, bytes]] = {}  # 16 bytes a row, whatever its length
 
     def __call__(self, sample: Sample, row: int) -> str | None:
-        key = _digest(_task_essence(sample.instruction), _task_essence(sample.input))
-        answer = _digest(sample.output, *(each.response for each in sample.scored))
+        key = digest(_task_essence(sample.instruction), _task_essence(sample.input))
+        answer = digest(sample.output, *(each.response for each in sample.scored))
         first = self._seen.setdefault(key, (row, answer))
         if first[0] == row:
             return None
@@ -42,10 +41,3 @@ def _task_essence(text: str) -> str:
     # Signs between digits or letters make another task: 2 + 2, C++, x < y.
     signs = "".join(letter for letter in text if letter in "+-*/=<>^%#$&|~")
     return f"{essence(text)}\0{signs}"
-
-
-def _digest(*texts: str) -> bytes:
-    digest = hashlib.blake2b(digest_size=16)
-    for text in texts:
-        digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
-    return digest.digest()

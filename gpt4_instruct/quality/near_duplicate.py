@@ -10,6 +10,9 @@ from gpt4_instruct.records import Language
 
 __all__ = ["NearDuplicate"]
 
+# More are not kept, since the cost of a row grows with them: later rows are compared with these. `similar_task` is for
+# any number.
+_MOST_KEPT = 200_000
 _LONGEST = 4_000  # characters of a task that are compared; what follows is material
 
 
@@ -35,10 +38,11 @@ class NearDuplicate:
         index, rows = self._indexes.setdefault(sample.language, (NoveltyIndex(language=sample.language), []))
         task = f"{sample.instruction} {sample.input}"[:_LONGEST]
         near = index.nearest(task)
-        if near is not None:
+        if near is not None and rows[near[0]] != row:
             return f"nearly the task of row {rows[near[0]]} (ROUGE-L {near[1]:.2f})"
-        index.add(task)
-        rows.append(row)
+        if near is None and len(rows) < _MOST_KEPT:
+            index.add(task)
+            rows.append(row)
         return None
 
     def finish(self) -> Iterator[tuple[int | None, str]]:

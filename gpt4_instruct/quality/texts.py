@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
-__all__ = ["CODE", "asks_to_write", "code_task", "essence", "excerpt", "names_a_language", "prose"]
+__all__ = ["CODE", "asks_to_write", "code_task", "digest", "essence", "excerpt", "names_a_language", "prose"]
 
 # Fenced and inline code, formulas and addresses.
 CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`|\$\$.*?\$\$|\$[^$\n]+\$|https?://\S+", re.DOTALL)
@@ -67,6 +68,14 @@ def essence(text: str) -> str:
     True
     """
     return _NOT_ESSENCE.sub(" ", text.casefold()).strip()
+
+
+def digest(*texts: str) -> bytes:
+    """16 bytes that stand for some texts, whatever their length."""
+    hashed = hashlib.blake2b(digest_size=16)
+    for text in texts:
+        hashed.update(text.encode("utf-8", "surrogatepass") + b"\0")
+    return hashed.digest()
 
 
 def excerpt(text: str, most: int = 60) -> str:
