@@ -14,11 +14,14 @@ from itertools import islice
 from pathlib import Path, PurePath
 from typing import IO, Any
 
-__all__ = ["FORMATS", "checked", "read_rows"]
+from gpt4_instruct.records import well_formed
+
+__all__ = ["FORMATS", "UnreadableRow", "checked", "read_rows"]
 
 FORMATS = (".json", ".jsonl", ".ndjson", ".csv", ".parquet")
 
 _BLOCK_CHARACTERS = 1 << 16
+_KEPT_CHARACTERS = 100_000  # of what cannot be read: a file that is cut may be one row of gigabytes
 _EDGE_CHARACTERS = 64  # an error this near the window's edge may come from the edge: a literal or an escape cut in two
 _BEGINNING_BYTES = 1 << 20
 _GBK_CHARACTERS = 4  # fewer say nothing
@@ -31,21 +34,36 @@ _OBJECT = re.compile(r'\s*\{[^\S\n]*\n\s*"[^"\n]*"\s*:')  # an object on several
 _BETWEEN = re.compile(r"[\s,]*")
 
 
+class UnreadableRow(ValueError):
+    """What stands where a row should, and why it is none.
+
+    Args:
+        why: in one line.
+        text: what stands there, as far as it is known. Its first 100,000 characters are kept, with those that no file
+            can hold (broken UTF-8, halves of characters) replaced.
+    """
+
+    def __init__(self, why: str, text: str = "") -> None:
+        super().__init__(why)
+        self.text = well_formed(text[:_KEPT_CHARACTERS])
+
+
 def read_rows(path: Path, *, lines: bool = True) -> Iterator[tuple[int, Any]]:
     """The rows of a JSON, JSON Lines, CSV or Parquet file, one at a time, each with where it stands.
 
-    A row that cannot be read does not end the file: it comes as a `ValueError` that says why.
+    A row that cannot be read does not end the file: it comes as an `UnreadableRow` that says why, with its text.
 
     Args:
         path: a ``.json`` (an array, or lines), ``.jsonl``, ``.csv`` or ``.parquet`` file, or a ``.zip`` of one.
         lines: say on which line a row starts, rather than its number; without, JSON arrays are read twice as fast.
 
     Yields:
-        the line it starts on (its number, for Parquet), from 1, and the row (mostly a dict) or a `ValueError`.
+        the line it starts on (its number, for Parquet), from 1, and the row (mostly a dict) or an `UnreadableRow`.
 
     Raises:
         OSError: the file cannot be opened or read.
-        ValueError: it is none of these formats, or its text is not UTF-8 but UTF-16 or GBK.
+        ValueError: it is none of these formats, its text is not UTF-8 but UTF-16 or GBK, or two columns of a CSV file
+            have one name.
     """
     with _opened(path) as (name, file):
         suffix = PurePath(name).suffix.lower()
@@ -111,7 +129,7 @@ def _check_encoding(name: str, file: IO[bytes]) -> None:
 
 
 def checked(row: Any, text: str | None = None) -> Any:
-    """The row, or a `ValueError` when it holds what no file of ours could (halves of characters, endless nesting).
+    """The row, or an `UnreadableRow` when it holds what no file of ours could (halves of characters, endless nesting).
 
     Args:
         row: as it was decoded; bytes that are not UTF-8 are lone surrogates in it.
@@ -120,10 +138,10 @@ def checked(row: Any, text: str | None = None) -> Any:
     if text is not None and _whole(text) and text.count("[") + text.count("{") < _SHALLOW:
         return row
     try:
-        whole = _whole(json.dumps(row, ensure_ascii=False, default=str), escaped=False)
+        content = json.dumps(row, ensure_ascii=False, default=str)
     except (ValueError, RecursionError):
-        return ValueError("nested too deeply, or a number too long")
-    return row if whole else ValueError("not valid UTF-8")
+        return UnreadableRow("nested too deeply, or a number too long", text or "")
+    return row if _whole(content, escaped=False) else UnreadableRow("not valid UTF-8", text or content)
 
 
 def _whole(text: str, *, escaped: bool = True) -> bool:
@@ -145,10 +163,12 @@ def _read_lines(name: str, file: IO[bytes]) -> Iterator[tuple[int, Any]]:
         if line.isspace():
             continue
         try:
-            yield number, checked(json.loads(line), line)
+            row = json.loads(line)
         except (ValueError, RecursionError) as error:
             end = "" if line.endswith("\n") else "; the file ends within this line: is it cut off?"
-            yield number, ValueError(f"not JSON: {error}{end}")
+            yield number, UnreadableRow(f"not JSON: {error}{end}", line.rstrip("\n"))
+        else:
+            yield number, checked(row, line.rstrip("\n"))
 
 
 def _read_windows(content: IO[bytes]) -> Iterator[Any]:
@@ -220,22 +240,20 @@ def _read_array(name: str, content: IO[bytes]) -> Iterator[tuple[int, Any]]:
             text, start = file.read(_BLOCK_CHARACTERS), 0
             whole = _whole(text)
             if not text:
-                yield line, ValueError(f"the array does not end: the file is cut off here, after {rows:,} whole rows")
+                what = f"the array does not end: the file is cut off here, after {rows:,} whole rows"
+                yield line, UnreadableRow(what)
                 return
             continue
         if text[begin] == "]":
-            if (text[begin + 1 :] + file.read(_BLOCK_CHARACTERS)).strip():
-                yield line, ValueError("something follows the end of the array; it is not read")
+            if rest := (text[begin + 1 :] + file.read(_KEPT_CHARACTERS)).strip():
+                yield line, UnreadableRow("something follows the end of the array; it is not read", rest)
             return
         try:
             row, end = decode(text, begin)
             half = end == len(text) and not isinstance(row, dict | list | str)  # a number may go on behind the edge
             broken = len(text)
         except (ValueError, RecursionError) as error:
-            row, end = (
-                ValueError(f"not JSON: {getattr(error, 'msg', 'nested too deeply, or a number too long')}"),
-                0,
-            )
+            row, end = f"not JSON: {getattr(error, 'msg', 'nested too deeply, or a number too long')}", 0
             broken = getattr(error, "pos", begin)
             half = broken >= len(text) - _EDGE_CHARACTERS or str(error).startswith("Unterminated string")
         if half and (more := file.read(max(_BLOCK_CHARACTERS, len(text) - begin))):
@@ -244,45 +262,61 @@ def _read_array(name: str, content: IO[bytes]) -> Iterator[tuple[int, Any]]:
             whole = _whole(text)
             continue
         if half and not end and not text.rstrip().endswith("]"):
-            yield (
-                line,
-                ValueError(f"the array does not end: the file is cut off within this row, after {rows:,} whole ones"),
-            )
+            what = f"the array does not end: the file is cut off within this row, after {rows:,} whole ones"
+            yield line, UnreadableRow(what, text[begin:])
             return
         rows += 1
-        if end and not (whole and isinstance(row, dict) and _FLAT.issuperset(map(type, row.values()))):
-            row = checked(row, text[begin:end])  # most rows are seen to need no look of their own
-        yield line, row
-        found = None
-        if not end:
-            # Go on at what looks like the next element's start: where elements stand on lines of their own, a brace
-            # as far in as this one's, so as not to take a nested object for a row.
-            indent = gap.rpartition("\n")[2] if "\n" in gap else None
-            following = re.compile(r"[\n,]\s*(?=\{)" if indent is None else rf"\n{re.escape(indent)}(?:,\s*)?(?=\{{)")
-            found = following.search(text, max(begin + 1, text.rfind("\n", begin, broken)))
-            while found is None and (more := file.read(_BLOCK_CHARACTERS)):
-                cut = max(begin, len(text) - _EDGE_CHARACTERS)  # the next start may lie across the edge
-                line += text.count("\n", begin, cut)
-                text, begin, whole = text[cut:] + more, 0, False
-                found = following.search(text)
-            if found is None:
-                return
-            end = found.end()
-        line += text.count("\n", begin, end)
-        start, gap = end, "" if found is None else found[0]
+        if end:
+            if not (whole and isinstance(row, dict) and _FLAT.issuperset(map(type, row.values()))):
+                row = checked(row, text[begin:end])  # most rows are seen to need no look of their own
+            yield line, row
+            line += text.count("\n", begin, end)
+            start, gap = end, ""
+            continue
+        # Go on at what looks like the next element's start: where elements stand on lines of their own, a brace as far
+        # in as this one's, so as not to take a nested object for a row.
+        indent = gap.rpartition("\n")[2] if "\n" in gap else None
+        following = re.compile(r"[\n,]\s*(?=\{)" if indent is None else rf"\n{re.escape(indent)}(?:,\s*)?(?=\{{)")
+        found = following.search(text, max(begin + 1, text.rfind("\n", begin, broken)))
+        first, kept, size = line, text[begin : begin + _KEPT_CHARACTERS], len(text) - begin
+        while found is None and (more := file.read(_BLOCK_CHARACTERS)):
+            kept, size = (kept + more)[:_KEPT_CHARACTERS], size + len(more)
+            cut = max(begin, len(text) - _EDGE_CHARACTERS)  # the next start may lie across the edge
+            line += text.count("\n", begin, cut)
+            text, begin, whole = text[cut:] + more, 0, False
+            found = following.search(text)
+        if found is None:
+            yield first, UnreadableRow(row, kept.rstrip())
+            return
+        yield first, UnreadableRow(row, kept[: size - (len(text) - found.start())].rstrip().rstrip(","))
+        line += text.count("\n", begin, found.end())
+        start, gap = found.end(), found[0]
 
 
 def _read_csv(name: str, content: IO[bytes]) -> Iterator[tuple[int, Any]]:
     csv.field_size_limit(1 << 30)  # the default refuses a whole file for one field of over 131,072 characters
-    reader = csv.reader(_text(content, ""), strict=True)
+    seen = io.StringIO()  # the lines of one row
+
+    def lines() -> Iterator[str]:
+        for line in _text(content, ""):
+            if seen.tell() < _KEPT_CHARACTERS:
+                seen.write(line)
+            yield line
+
+    def unreadable(why: object) -> UnreadableRow:
+        return UnreadableRow(str(why), seen.getvalue().rstrip("\r\n"))
+
+    reader = csv.reader(lines(), strict=True)
     names: list[str] | None = None
     while True:
+        seen.seek(0)
+        seen.truncate()
         number = reader.line_num + 1
         try:
             fields = next(reader, None)
         except csv.Error as error:
             after = "; a quote is opened and not closed, and nothing after this line can be read"
-            yield number, ValueError(f"not CSV: {error}{after if 'unexpected end' in str(error) else ''}")
+            yield number, unreadable(f"not CSV: {error}{after if 'unexpected end' in str(error) else ''}")
             continue
         if fields is None:
             return
@@ -290,10 +324,14 @@ def _read_csv(name: str, content: IO[bytes]) -> Iterator[tuple[int, Any]]:
             continue
         if names is None:
             names = fields
+            twice = next((each for each in names if names.count(each) > 1), None)
+            if twice is not None:  # in a row, one of them would take the other's place
+                raise ValueError(f"two columns of {name} are called {twice!r}: rename one of them in its first line")
         elif len(fields) != len(names):
-            yield number, ValueError(f"{len(fields)} fields, not {len(names)} as the first line")
+            yield number, unreadable(f"{len(fields)} fields, not {len(names)} as the first line")
         else:
-            yield number, checked(dict(zip(names, fields, strict=True)))
+            row = checked(dict(zip(names, fields, strict=True)))
+            yield number, unreadable(row) if isinstance(row, UnreadableRow) else row
 
 
 def _read_parquet(file: IO[bytes]) -> Iterator[tuple[int, Any]]:

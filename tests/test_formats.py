@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt4_instruct import formats
-from gpt4_instruct.formats import read_rows
+from gpt4_instruct.formats import UnreadableRow, read_rows
 
 # CSV has no way to write a NUL or to tell "\r" apart at a line's end; JSON and Parquet do.
 text = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=40)
@@ -49,11 +49,10 @@ def test_rows_come_back(content, suffix):
 def test_any_bytes_are_read_to_the_end_without_an_exception(content, suffix):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"rows{suffix}")
-        path.write_bytes(content)
+        path.write_bytes((b"a,b\n" if suffix == ".csv" else b"") + content)
         for line, row in read_rows(path):
             assert line >= 1
-            if not isinstance(row, ValueError):
-                json.dumps(row, ensure_ascii=False).encode()
+            json.dumps(row.text if isinstance(row, ValueError) else row, ensure_ascii=False).encode()
 
 
 # Arrays in every layout, whole, broken and cut, with what could be taken for the gap between two rows inside them.
@@ -106,7 +105,7 @@ def test_a_broken_element_of_an_array_costs_one_row(tmp_path):
         for layout in ("[\n{0},\n{1},\n{0}\n]", "[{0}, {1}, {0}]"):
             path.write_text(layout.replace("{0}", good).replace("{1}", broken))
             kinds = [type(row) for _, row in read_rows(path)]
-            assert kinds == [dict, ValueError, dict], (broken, layout, kinds)
+            assert kinds == [dict, UnreadableRow, dict], (broken, layout, kinds)
 
 
 def test_lines_are_those_of_the_file(tmp_path):
@@ -151,7 +150,7 @@ def test_broken_utf8_costs_one_row(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"a\nx\n" + bad + b"\ny\n")
     for name in ("a.jsonl", "a.json", "a.csv"):
         kinds = [type(row) for _, row in read_rows(tmp_path / name)]
-        assert kinds == [dict, ValueError, dict], name
+        assert kinds == [dict, UnreadableRow, dict], name
 
 
 def test_a_very_large_field_is_read_and_not_slowly(tmp_path):
@@ -162,12 +161,12 @@ def test_a_very_large_field_is_read_and_not_slowly(tmp_path):
 
 def test_a_csv_line_with_too_few_or_too_many_fields_is_not_padded(tmp_path):
     (tmp_path / "a.csv").write_text("instruction,input\na,b\nc\nd,e,f\ng,h\n")
-    assert [type(row) for _, row in read_rows(tmp_path / "a.csv")] == [dict, ValueError, ValueError, dict]
+    assert [type(row) for _, row in read_rows(tmp_path / "a.csv")] == [dict, UnreadableRow, UnreadableRow, dict]
 
 
 def test_what_follows_an_array_is_not_lost_silently(tmp_path):
     (tmp_path / "a.json").write_text('[{"a": 1}]\n[{"a": 2}]')
-    assert [type(row) for _, row in read_rows(tmp_path / "a.json")] == [dict, ValueError]
+    assert [type(row) for _, row in read_rows(tmp_path / "a.json")] == [dict, UnreadableRow]
 
 
 def test_a_broken_element_does_not_make_rows_of_what_is_nested_in_it(tmp_path):
@@ -175,14 +174,14 @@ def test_a_broken_element_does_not_make_rows_of_what_is_nested_in_it(tmp_path):
     broken = json.dumps(rows, indent=1).replace('"instances":', '"instances"')
     (tmp_path / "a.json").write_text(broken)
     read = [row for _, row in read_rows(tmp_path / "a.json")]
-    assert [type(row) for row in read] == [dict, ValueError, dict]
+    assert [type(row) for row in read] == [dict, UnreadableRow, dict]
     assert read[2] == rows[2]
 
 
 @pytest.mark.parametrize("padding", range(65_300, 65_600, 7))
 def test_a_broken_element_at_the_windows_edge_costs_one_row(tmp_path, padding):
     (tmp_path / "a.json").write_text('[{"a": "' + "x" * padding + '"},\n{"a" 1},\n{"a": 2},\n{"a": 3}]')
-    assert [type(row) for _, row in read_rows(tmp_path / "a.json")] == [dict, ValueError, dict, dict]
+    assert [type(row) for _, row in read_rows(tmp_path / "a.json")] == [dict, UnreadableRow, dict, dict]
 
 
 @pytest.mark.parametrize("layout", ["[{0}, {1}, {0}]", "[\n  {0},\n  {1},\n  {0}\n]", "[\n{0}\n,\n{1}\n,{0}]"])
@@ -190,7 +189,7 @@ def test_a_broken_element_at_the_windows_edge_costs_one_row(tmp_path, padding):
 def test_a_broken_element_of_any_size_costs_one_row(tmp_path, layout, size):
     broken = '{"a": "' + "x" * size + '", "b" 1}'
     (tmp_path / "a.json").write_text(layout.replace("{0}", '{"a": 1}').replace("{1}", broken))
-    assert [type(row) for _, row in read_rows(tmp_path / "a.json")] == [dict, ValueError, dict]
+    assert [type(row) for _, row in read_rows(tmp_path / "a.json")] == [dict, UnreadableRow, dict]
 
 
 @pytest.mark.parametrize("depth", [500, 990, 1000, 5000])
@@ -232,3 +231,52 @@ def test_what_is_no_such_format_is_said(tmp_path):
     (tmp_path / "a.parquet").write_text("x")
     with pytest.raises(ValueError, match="not Parquet"):
         list(read_rows(tmp_path / "a.parquet"))
+
+
+def unread(path: Path, **options) -> list[str]:
+    found = [row.text for _, row in read_rows(path, **options) if isinstance(row, UnreadableRow)]
+    json.dumps(found, ensure_ascii=False).encode()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.jsonl", '{"a": 1}\n{"a": 好\n{"a": 2}\n{"a": "\\ud800"}', ['{"a": 好', '{"a": "\\ud800"}']),
+        ("a.jsonl", b'{"a": "\xff b"}\n', ['{"a": "\ufffd b"}']),
+        ("a.csv", 'a,b\n1,2\nshort\n"x\ny",2,3\n4,5\n', ["short", '"x\ny",2,3']),
+        ("a.csv", 'a,b\n"1"2,3\n4,5\n"never,\nclosed\n', ['"1"2,3', '"never,\nclosed']),
+        ("a.csv", b"a,b\n1,2\n\xff,3\r\n", ["\ufffd,3"]),
+        ("a.json", '[{"a": 1}, {"a" 好, "b": [1]}, {"a": 2}]', ['{"a" 好, "b": [1]}']),
+        ("a.json", '[\n {"a": 1},\n {"a" 2,\n  "b": {"c": 3}\n },\n {"a": 3}\n]', ['{"a" 2,\n  "b": {"c": 3}\n }']),
+        ("a.json", '[{"a": 1},\n{"a": "\\ud800"},\n{"a": 3}]', ['{"a": "\\ud800"}']),
+        ("a.json", b'[{"a": 1},\n{"a": "\xff"},\n{"a": 3}]', ['{"a": "\ufffd"}']),
+        ("a.json", '[{"a": 1}, {"a": "never clo', ['{"a": "never clo']),
+        ("a.json", '[{"a": 1}, {"a" 2}]\n', ['{"a" 2}]']),
+        ("a.json", '[{"a": 1}]\n[{"a": 2}]', ['[{"a": 2}]']),
+        ("a.json", '[{"a": 1},', [""]),
+    ],
+)
+def test_what_cannot_be_read_comes_with_its_text(tmp_path, name, content, expected):
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert unread(tmp_path / name) == unread(tmp_path / name, lines=False) == expected
+
+
+@pytest.mark.parametrize("size", [10, 65_480, 90_000, 3_000_000])
+def test_of_what_cannot_be_read_the_beginning_is_kept(tmp_path, size):
+    broken = '{"a": "' + "x" * size + '", "b" 1}'
+    for name, layout in (
+        ("a.json", "[{0},\n{1},\n{0}]"),
+        ("a.json", "[{0}, {1}, {0}]"),
+        ("a.json", "[{0},\n{1}"),
+        ("a.jsonl", "{0}\n{1}\n{0}"),
+        ("a.csv", "a,b,c\n1,2,3\n{1}\n4,5,6\n"),
+    ):
+        (tmp_path / name).write_text(layout.replace("{0}", '{"a": 1}').replace("{1}", broken))
+        assert unread(tmp_path / name) == [broken[:100_000]], (name, layout)
+
+
+def test_a_column_that_is_there_twice_is_one_error(tmp_path):
+    (tmp_path / "a.csv").write_text("instruction,output,output\na,b,c\n")
+    with pytest.raises(ValueError, match=r"two columns of a\.csv are called 'output'"):
+        list(read_rows(tmp_path / "a.csv"))
