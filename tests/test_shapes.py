@@ -156,7 +156,8 @@ def test_chats_give_each_answer_with_the_message_before_it():
     for row in ({"conversations": share}, {"messages": chat}, {"messages": None, "conversations": chat}):
         first, second = samples(row, "x-1", "x:1")
         assert (first.instruction, first.input, first.output, first.id) == ("Add them.", "1\n2", "3", "x-1.1")
-        assert (second.instruction, second.input, second.output, second.id) == ("And\n\nnow?", "", "4", "x-1.2")
+        assert (second.instruction, second.output, second.id) == ("And\n\nnow?", "4", "x-1.2")
+        assert second.input == f"User: {PROMPT}\nAssistant: 3"
         # As a task for a teacher, only what needs no history.
         (task,) = adapt(row, "x-1", "x:1")
         assert task == Instruction("x-1", "Add them.", "1\n2", "3", origin="x:1")
@@ -164,6 +165,43 @@ def test_chats_give_each_answer_with_the_message_before_it():
     one({"messages": parts}, instruction="ab", input="")
     call = [*chat[:2], {"role": "assistant", "content": None, "tool_calls": []}]
     one({"messages": call})
+
+
+def said(*texts):
+    return [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(texts)]
+
+
+def test_a_later_message_of_a_chat_is_no_task_without_what_was_said_before():
+    fish, birds = (said("Hi", "Hello.", f"Name {what}.", one, "Go on.", two, "Thanks.")
+                   for what, one, two in (("fish", "Cod.", "Hake."), ("birds", "Owl.", "Kite.")))  # fmt: skip
+    tasks = [[(each.instruction, each.input) for each in samples({"messages": chat}, "", "")] for chat in (fish, birds)]
+    assert tasks[0][0] == tasks[1][0] == ("Hi", "")
+    assert tasks[0][2] == ("Go on.", "User: Hi\nAssistant: Hello.\n\nUser: Name fish.\nAssistant: Cod.")
+    assert len(tasks[0]) == 3 and not set(tasks[0][1:]) & set(tasks[1][1:])
+    # An input of its own comes last.
+    (_, later) = samples({"messages": said("Hi", "Hello.", PROMPT, "3")}, "", "")
+    assert (later.instruction, later.input) == ("Add them.", "User: Hi\nAssistant: Hello.\n\n1\n2")
+    assert all(
+        next(adapt({"messages": chat}, "", "")) == Instruction("", "Hi", label="Hello.") for chat in (fish, birds)
+    )
+
+
+def test_a_prompt_that_is_a_chat_asks_its_last_message():
+    prompt = said("Name a fish.", "Cod.", "Another one.")
+    task = {"instruction": "Another one.", "input": "User: Name a fish.\nAssistant: Cod."}
+    one({"prompt": prompt, "completion": [{"role": "assistant", "content": "Hake."}]}, **task, output="Hake.")
+    pair = (Scored("Hake.", "chosen", None), Scored("Owl.", "rejected", None))
+    ends = {each.source: [{"role": "assistant", "content": each.response}] for each in pair}
+    one({"prompt": prompt, **ends}, **task, scored=pair)
+    one({name: prompt + end for name, end in ends.items()}, **task, scored=pair)
+
+
+def test_a_long_chat_does_not_grow_with_its_square():
+    chat = said(*["a word or two"] * 20_000)
+    found = samples({"messages": chat}, "", "")
+    assert len(found) == 10_000
+    assert sum(len(each.input) for each in found) <= 8_000 * len(found)
+    assert found[-1].input.endswith("Assistant: a word or two")
 
 
 def test_unnatural_instructions_with_reformulations():
@@ -205,6 +243,7 @@ def test_unnatural_instructions_with_reformulations():
         ({"prompt": "a", "completion": 3}, "wrong_type"),
         ({"messages": [{"role": "user", "content": 3}]}, "wrong_type"),
         ({"messages": ["a"]}, "wrong_type"),
+        ({"messages": None}, "wrong_type"),
         (ValueError("broken"), "unreadable"),
         (3, "wrong_type"),
     ],

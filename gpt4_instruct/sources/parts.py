@@ -4,12 +4,38 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["ASSISTANTS", "USERS", "Unusable", "contents", "exchanges", "objects", "read_score", "read_text"]
+__all__ = [
+    "ASSISTANTS",
+    "USERS",
+    "Exchange",
+    "Unusable",
+    "contents",
+    "exchanges",
+    "objects",
+    "read_score",
+    "read_text",
+]
 
 USERS = frozenset({"user", "human"})
 ASSISTANTS = frozenset({"assistant", "gpt", "chatgpt", "model"})
+# Of what was said before a message: more than models of the time read, and a long chat does not grow with its square.
+_REMEMBERED_CHARACTERS = 8_000
+
+
+class Exchange(NamedTuple):
+    """A user's message in a conversation.
+
+    Attributes:
+        before: the last 8,000 characters of what was said earlier, as ``User: ...`` and ``Assistant: ...``.
+        message: several in a row are one.
+        answer: none where nobody answers.
+    """
+
+    before: str
+    message: str
+    answer: str | None
 
 
 class Unusable(ValueError):
@@ -61,22 +87,30 @@ def read_score(value: Any) -> float | None:
     return score if math.isfinite(score) else None
 
 
-def exchanges(row: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
-    """Each (user's message, answer) of a conversation; a message that nobody answers has an empty one.
+def exchanges(row: Mapping[str, Any], name: str) -> list[Exchange]:
+    r"""Each message of a user in a conversation, with its answer and what was said before.
 
     Raises:
         Unusable: it is no conversation, or no user says anything in it.
+
+    >>> said = [("user", "Name a fish."), ("assistant", "Cod."), ("user", "Another one.")]
+    >>> exchanges({"messages": [{"role": role, "content": content} for role, content in said]}, "messages")[1].before
+    'User: Name a fish.\nAssistant: Cod.'
     """
-    found: list[tuple[str, str]] = []
+    found: list[Exchange] = []
     asked: list[str] = []
+    before = ""
     for role, content in _messages(objects(row, name), name):
         if role in USERS:
             asked.append(content)
         elif role in ASSISTANTS and asked:
-            found.append(("\n\n".join(asked), content))
+            message = "\n\n".join(asked)
+            found.append(Exchange(before, message, content))
+            turn = f"User: {message}\nAssistant: {content}"
+            before = (f"{before}\n\n{turn}" if before else turn)[-_REMEMBERED_CHARACTERS:]
             asked = []
-    if asked and not found:
-        found.append(("\n\n".join(asked), ""))
+    if asked:
+        found.append(Exchange(before, "\n\n".join(asked), None))
     if not found:
         raise Unusable("missing_field", f"no message of a user in {name!r}")
     return found

@@ -19,7 +19,17 @@ from dataclasses import replace
 from typing import Any
 
 from gpt4_instruct.records import Instruction, Language, Reject, Sample, Scored
-from gpt4_instruct.sources.parts import ASSISTANTS, USERS, Unusable, contents, exchanges, objects, read_score, read_text
+from gpt4_instruct.sources.parts import (
+    ASSISTANTS,
+    USERS,
+    Exchange,
+    Unusable,
+    contents,
+    exchanges,
+    objects,
+    read_score,
+    read_text,
+)
 from gpt4_instruct.sources.rendered import recover, recover_prompt
 
 __all__ = ["adapt", "samples"]
@@ -36,7 +46,8 @@ def samples(row: Any, id: str, origin: str, language: Language = "en") -> list[S
     """The finished rows in one raw row: one, or one for each instance or exchange; texts as they are, not stripped.
 
     A text that is not there is empty, and so is an instruction that is: checks say so. Of a chat, each answer is a
-    sample of its own, with the user's message before it; system messages and tools' are passed over.
+    sample of its own: its instruction is the user's message before it, its input begins with what was said before
+    that, in 8,000 characters at most. System messages and tools' are passed over.
 
     Args:
         row: as it was read; a `ValueError` stands for a row that could not be.
@@ -152,8 +163,7 @@ def _triple(row: Mapping[str, Any]) -> list[_Fields]:
     label = row.get("label")
     # A class label may be a number.
     label = str(label) if isinstance(label, int | float) else read_text(row, "label") or None
-    instruction, input = _task(row)
-    return [{"instruction": instruction, "input": input, "output": read_text(row, "output"), "label": label}]
+    return [{**_task(row), "output": read_text(row, "output"), "label": label}]
 
 
 def _instances(row: Mapping[str, Any]) -> list[_Fields]:
@@ -175,42 +185,40 @@ def _instances(row: Mapping[str, Any]) -> list[_Fields]:
 
 
 def _scored(row: Mapping[str, Any]) -> list[_Fields]:
-    instruction, input = _task(row)
+    task = _task(row)
     scored = tuple(
         Scored(read_text(each, "response"), read_text(each, "source"), read_score(each.get("score")))
         for each in objects(row, "responses_and_scores")
     )
-    return [{"instruction": instruction, "input": input, "output": "", "scored": scored}]
+    return [{**task, "output": "", "scored": scored}]
 
 
 def _better_and_worse(row: Mapping[str, Any]) -> list[_Fields]:
-    instruction, input = _task(row)
     scored = tuple(Scored(read_text(row, name), name, None) for name in ("completion_a", "completion_b"))
-    return [{"instruction": instruction, "input": input, "output": "", "scored": scored}]
+    return [{**_task(row), "output": "", "scored": scored}]
 
 
 def _chosen_and_rejected(row: Mapping[str, Any]) -> list[_Fields]:
-    answers, said = [], ""
+    answers: list[Scored] = []
+    task: _Fields = {}
     for name in ("chosen", "rejected"):
         score = read_score(row.get(f"score_{name}", row.get(f"{name}_score")))
         if isinstance(row[name], list):
             # The whole conversation, or only what follows the prompt.
-            said = said or next(reversed(contents(row[name], name, USERS)), "")
+            if not task and contents(row[name], name, USERS):
+                task = _asked(exchanges(row, name)[-1])
             answer = next(reversed(contents(row[name], name, ASSISTANTS)), "")
         else:
             answer = read_text(row, name)
         answers.append(Scored(answer, name, score))
-    instruction, input = _prompt(said) if said else _task(row)
-    return [{"instruction": instruction, "input": input, "output": "", "scored": tuple(answers)}]
+    return [{**(task or _task(row)), "output": "", "scored": tuple(answers)}]
 
 
 def _chat(row: Mapping[str, Any]) -> list[_Fields]:
-    name = "messages" if row.get("messages") is not None else "conversations"
-    found = []
-    for user, answer in exchanges(row, name):
-        instruction, input = _prompt(user)
-        found.append({"instruction": instruction, "input": input, "output": answer})
-    return found
+    name = "conversations" if row.get("messages") is None and "conversations" in row else "messages"
+    found = exchanges(row, name)
+    answered = [each for each in found if each.answer is not None]
+    return [{**_asked(each), "output": each.answer or ""} for each in answered or found]
 
 
 def _prompt_and_completion(row: Mapping[str, Any]) -> list[_Fields]:
@@ -222,8 +230,7 @@ def _prompt_and_completion(row: Mapping[str, Any]) -> list[_Fields]:
         completion = next(iter(contents(completion, str(name), ASSISTANTS)), "")
     elif name:
         completion = read_text(row, name)
-    instruction, input = _task(row)
-    return [{"instruction": instruction, "input": input, "output": completion or ""}]
+    return [{**_task(row), "output": completion or ""}]
 
 
 def _rendered(row: Mapping[str, Any]) -> list[_Fields]:
@@ -250,15 +257,17 @@ _SHAPES: tuple[tuple[frozenset[str], Callable[[Mapping[str, Any]], list[_Fields]
 )
 
 
-def _task(row: Mapping[str, Any]) -> tuple[str, str]:
-    """The (instruction, input) of a row that has an instruction or a prompt."""
+def _task(row: Mapping[str, Any]) -> _Fields:
+    """The instruction and input of a row that has an instruction or a prompt."""
     if row.get("user_input") is None and isinstance(row.get("prompt"), list):
-        return _prompt(exchanges(row, "prompt")[-1][0])
+        return _asked(exchanges(row, "prompt")[-1])
     for name in ("user_input", "prompt"):
         if name in row and row.get("instruction") is None:
-            return _prompt(read_text(row, name, required=True))
-    return read_text(row, "instruction", required=True), read_text(row, "input")
+            return _asked(Exchange("", read_text(row, name, required=True), None))
+    return {"instruction": read_text(row, "instruction", required=True), "input": read_text(row, "input")}
 
 
-def _prompt(text: str) -> tuple[str, str]:
-    return recover_prompt(text) or (text, "")
+def _asked(said: Exchange) -> _Fields:
+    """A message as instruction and input. What was said before is part of the input: "Go on" is no task without it."""
+    instruction, input = recover_prompt(said.message) or (said.message, "")
+    return {"instruction": instruction, "input": "\n\n".join(filter(None, (said.before, input)))}
