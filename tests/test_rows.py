@@ -13,7 +13,7 @@ import pytest
 
 from gpt4_instruct import Replay, SourceError, build
 from gpt4_instruct.records import Reject
-from gpt4_instruct.sources.rows import open_rows
+from gpt4_instruct.sources.rows import configs_of, open_rows
 
 ROWS = [
     {"instruction": "Name the largest planet.", "input": "", "output": "Jupiter."},
@@ -88,9 +88,27 @@ def test_a_folder_of_ours(tmp_path):
     assert [found[0].label for _, _, found in open_rows(f"{out}:unnatural")] == ["Jupiter.", "3"]
     with pytest.raises(SourceError, match="holds no chinese"):
         open_rows(f"{out}:chinese")
-    (out / "manifest.json").write_text("[]")
-    with pytest.raises(SourceError, match="not a manifest"):
-        open_rows(out)
+    assert configs_of(out) == ["english", "unnatural"]
+    manifest = json.loads((out / "manifest.json").read_text())
+    manifest["configs"]["unnatural"] |= {"rows": 0, "files": []}  # as a build writes where every row is rejected
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    assert (configs_of(out), open_rows(out).name, list(open_rows(f"{out}:unnatural"))) == (
+        ["english"],
+        "out:english",
+        [],
+    )
+    manifest["configs"]["english"] |= {"rows": 0, "files": []}
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    for call in (configs_of, open_rows):
+        with pytest.raises(SourceError, match="holds no rows: every one was rejected"):
+            call(out)
+    for content in ("[]", "{", '{"configs": []}', '{"configs": {"english": {}}}'):
+        (out / "manifest.json").write_text(content)
+        for call in (configs_of, open_rows):
+            with pytest.raises(SourceError, match="not a manifest"):
+                call(out)
+    with pytest.raises(SourceError, match=r"holds no manifest\.json of a build"):
+        configs_of(tmp_path)
 
 
 @pytest.mark.parametrize("data", ["nowhere.json", "", ".", "a:b", "hub:a/b/c", "/nowhere:english"])
@@ -115,6 +133,59 @@ def test_the_language_is_that_of_nearly_all_rows_or_of_each():
     assert mixed == ["zh"] * 30 + ["en"] * 31 + [None]
     assert languages(mixed := [*chinese, *english], language="zh") == ["zh"] * 60, mixed
     assert languages([]) == []
+
+
+ENGLISH = {"instruction": "Name the largest planet.", "output": "It is Jupiter."}
+CHINESE = {"instruction": "说出最大的行星。", "output": "最大的行星是木星（Jupiter）。"}
+ASKED_IN_CHINESE = {"instruction": "说出最大的行星。", "output": "It is Jupiter."}
+ASKED_IN_ENGLISH = {"instruction": "Name the largest planet.", "output": "最大的行星是木星。"}
+
+
+def test_a_row_that_is_all_in_one_language_has_it_wherever_it_stands():
+    assert languages([ENGLISH] * 300 + [CHINESE] * 300) == ["en"] * 300 + ["zh"] * 300
+    assert languages([CHINESE] * 300 + [ENGLISH] * 300) == ["zh"] * 300 + ["en"] * 300
+    assert languages([ENGLISH] * 194 + [CHINESE] * 6) == ["en"] * 194 + ["zh"] * 6
+    assert languages([ENGLISH] * 300 + [CHINESE], language="en") == ["en"] * 301
+    answers = {"user_input": CHINESE["instruction"], "responses_and_scores": [{"response": "是木星。"}] * 2}
+    assert languages([ENGLISH] * 300 + [answers]) == ["en"] * 300 + ["zh"]
+
+
+def test_an_answer_in_the_other_language_than_its_instruction_is_expected_in_the_data_s():
+    both = [ASKED_IN_CHINESE, ASKED_IN_ENGLISH]
+    assert languages([CHINESE] * 300 + both)[-2:] == ["zh", "zh"]
+    assert languages([ENGLISH] * 300 + both)[-2:] == ["en", "en"]
+    # In data of both languages, in the instruction's, if that is clear.
+    short = {"instruction": "Jupiter?", "output": "最大的行星是木星。"}
+    assert languages([CHINESE, ENGLISH, CHINESE] * 100 + [*both, short, {"instruction": "1 + 1"}])[-4:] == [
+        "zh", "en", "zh", "zh"]  # fmt: skip
+    assert languages([CHINESE, ENGLISH, ENGLISH] * 100 + [*both, short])[-3:] == ["zh", "en", "en"]
+
+
+def test_each_turn_of_a_chat_has_its_own_language():
+    texts = ("Name a fish, please.", "Cod.", "再说一种鱼。", "鳕鱼。")
+    chat = [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(texts)]
+    ((_, _, found),) = open_rows([{"messages": chat}])
+    assert [each.language for each in found] == ["en", "zh"]
+
+
+def test_what_cannot_be_read_is_passed_on(tmp_path):
+    good = json.dumps(ROWS[0])
+    lines = [good, '{"instruction": "cut', "null", "3", '"a text"', '{"instruction": "\\ud800"}', '{"a": "\udcff"}']
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes("\n".join(lines).encode("utf-8", "surrogateescape"))
+    rows = list(open_rows(path))
+    assert [raw for _, raw, _ in rows] == [ROWS[0], lines[1], None, 3, "a text", lines[5], '{"a": "\ufffd"}']
+    assert [found.reason for _, _, found in rows[1:]] == [
+        "unreadable", "wrong_type", "wrong_type", "wrong_type", "unreadable", "unreadable"]  # fmt: skip
+    ((_, raw, found),) = open_rows([{"instruction": "half an emoji \ud83d"}])
+    assert json.loads(raw) == {"instruction": "half an emoji \ufffd"} and found.reason == "unreadable"
+
+
+def test_a_csv_file_with_a_column_twice_is_one_error(tmp_path):
+    (tmp_path / "rows.csv").write_text("instruction,output,output\na,b,c\n")
+    with pytest.raises(SourceError, match=r"cannot read .*rows\.csv: two columns .* 'output': rename one") as caught:
+        list(open_rows(tmp_path / "rows.csv"))
+    assert "\n" not in str(caught.value)
 
 
 def test_the_real_samples(shared_data):

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpt4_instruct.errors import OutputError, SourceError
-from gpt4_instruct.formats import checked
+from gpt4_instruct.formats import UnreadableRow, checked
 from gpt4_instruct.languages import chinese_share
 from gpt4_instruct.records import Language, Reject, Sample
 from gpt4_instruct.sources.files import FileSource
@@ -29,12 +29,14 @@ from gpt4_instruct.storage import read_json
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, IterableDataset
 
-__all__ = ["Rows", "open_rows"]
+__all__ = ["Rows", "configs_of", "open_rows"]
 
 _MANIFEST = "manifest.json"  # of a folder that a build wrote
-_LOOKED_AT = 200  # rows that tell the language
-_NEARLY_ALL = 0.95  # of them, one language: then it is that of the file, and a row that quotes the other is not
-_CHINESE_SHARE = 0.5  # of an instruction's words: then it is Chinese, whatever names it quotes
+_LOOKED_AT = 200  # rows that tell the file's language
+_NEARLY_ALL = 0.95  # of them, one language: then an instruction in the other one is a quotation, or a slip
+_CHINESE_SHARE = 0.5  # of a text's words: then it is Chinese, whatever names it quotes
+_CHARACTERS = 2_000  # of a text that tell its language
+_FEWEST_WORDS = 3  # in which an instruction is English beyond doubt: "Python?" may be asked in any language
 
 
 class Rows:
@@ -42,7 +44,17 @@ class Rows:
 
     Attributes:
         name: how the data is called: its file, ``hub:ID``, ``dataset`` or ``rows``; no folder of yours.
-        language: of all samples; none where each row's instruction tells.
+        language: the data's: as it was given, or that of nearly all of the first 200 instructions; none where they are
+            of both languages, or not read yet.
+
+    Unless it is given, a sample's own language may be another one:
+
+    1. A sample whose instruction and answer are both in one language has that language. Chinese is a text of whose
+       words at least half are Han characters, English is one of words without any.
+    2. Any other has the language that is the data's, so that an English answer to a Chinese instruction among Chinese
+       rows is expected to be Chinese, and a Chinese one to an English instruction among English rows English.
+    3. Where the data is of both languages, it has that of its instruction, if that is Chinese, or English in three
+       words or more; else the one that more of the first 200 instructions have.
     """
 
     def __init__(
@@ -59,47 +71,63 @@ class Rows:
         self._read = read
         self._stem = stem or Path(name).stem
         self._count = count
-        self._told = language is not None
+        self._given = language is not None
+        self._fallback: Language | None = language  # told by the first rows
 
     def __iter__(self) -> Iterator[tuple[int, Any, list[Sample] | Reject]]:
         """Each row's number from 0, the row as it was read, and its samples or why it has none.
 
-        A row that could not even be read as JSON, CSV, ... is none.
+        A row that could not even be read as JSON, CSV, ... is the text that stands there, a `str`: its first 100,000
+        characters, empty where nothing is known of it. All else that is no object (null, a number) is as it was read.
 
         Raises:
             SourceError: the data can no longer be read.
         """
         rows = iter(self._read())
-        if not self._told:
+        if self._fallback is None:
             first = list(islice(rows, _LOOKED_AT))
-            self.language, self._told = self._tell(first), True
+            self.language, self._fallback = _most(first)
             rows = chain(first, rows)
         for number, (line, raw) in enumerate(rows):
-            found = samples(raw, f"{self._stem}-{line}", f"{self.name}:{line}", self.language or "en")
-            if self.language is None and not isinstance(found, Reject):
-                found = [replace(sample, language=_language(sample) or "en") for sample in found]
-            yield number, None if isinstance(raw, ValueError) else raw, found
+            found = samples(raw, f"{self._stem}-{line}", f"{self.name}:{line}", self._fallback)
+            if not self._given and not isinstance(found, Reject):
+                found = [self._with_language(sample) for sample in found]
+            yield number, raw.text if isinstance(raw, UnreadableRow) else raw, found
 
     def count(self) -> int | None:
         """How many rows there are, where that can be told without reading them."""
         return self._count()
 
-    def _tell(self, first: Sequence[tuple[int, Any]]) -> Language | None:
-        votes: Counter[Language] = Counter()
-        for _, raw in first:
-            found = samples(raw, "", "")
-            language = None if isinstance(found, Reject) else _language(found[0])
-            if language is not None:
-                votes[language] += 1
-        if not votes:
-            return "en"
-        language, most = votes.most_common(1)[0]
-        return language if most >= _NEARLY_ALL * votes.total() else None
+    def _with_language(self, sample: Sample) -> Sample:
+        """The sample, whose language is the data's, with its own where that is told."""
+        asked = _language(sample.instruction)
+        answered = _language(sample.output or "\n".join(each.response[:_CHARACTERS] for each in sample.scored))
+        if asked is None or asked == sample.language:
+            return sample
+        clear = asked == "zh" or len(sample.instruction.split(maxsplit=_FEWEST_WORDS)) >= _FEWEST_WORDS
+        if asked == answered or (self.language is None and clear):
+            return replace(sample, language=asked)
+        return sample
 
 
-def _language(sample: Sample) -> Language | None:
-    share = chinese_share(sample.instruction)
-    return None if share is None else "zh" if share >= _CHINESE_SHARE else "en"
+def _most(first: Sequence[tuple[int, Any]]) -> tuple[Language | None, Language]:
+    """The language of nearly all of these rows, or none, and the one that more of them have."""
+    votes: Counter[Language] = Counter({"en": 0, "zh": 0})
+    for _, raw in first:
+        found = samples(raw, "", "")
+        share = None if isinstance(found, Reject) else chinese_share(found[0].instruction)
+        if share is not None:
+            votes["zh" if share >= _CHINESE_SHARE else "en"] += 1
+    (language, most), _ = votes.most_common()
+    return language if most >= _NEARLY_ALL * votes.total() else None, language
+
+
+def _language(text: str) -> Language | None:
+    """The language that all of a text is in, but for names in Chinese ones; none where that is not clear."""
+    share = chinese_share(text[:_CHARACTERS])
+    if share is None or 0 < share < _CHINESE_SHARE:
+        return None
+    return "zh" if share else "en"
 
 
 def open_rows(
@@ -114,7 +142,7 @@ def open_rows(
             ``"released:NAME"``; ``"hub:ID"``, ``"hub:ID@REVISION"``, ``"hub:ID:CONFIG"``; a folder that `build` wrote,
             as ``"FOLDER:CONFIG"`` where it holds several; a `datasets.Dataset`, or the train split of a
             `datasets.DatasetDict`; a list of dicts.
-        language: of the answers; by default that of the first 200 instructions, or of each where they are mixed.
+        language: of the answers; by default it is told from the rows, as `Rows` says.
 
     Raises:
         SourceError: there is no such data, or it is in no known format.
@@ -162,25 +190,49 @@ def _named(data: str | Path, language: Language | None) -> Rows:
     raise SourceError(f"the data {text!r} does not exist: give a file, a folder that build wrote, or hub:ID")
 
 
-def _of_folder(folder: Path, config: str, language: Language | None) -> Rows:
-    """A config of a folder of ours, by its manifest."""
-    folder = folder.expanduser()
+class _Config(NamedTuple):
+    files: list[Path]
+    rows: int
+    language: Language | None
+
+
+def configs_of(folder: str | Path) -> list[str]:
+    """The configs of a folder that `build` wrote, as `open_rows` takes them behind the colon: those that have rows.
+
+    Raises:
+        SourceError: it has no manifest, or one of another kind; or every row was rejected when it was built.
+    """
+    found = [name for name, config in _manifest(Path(folder).expanduser()).items() if config.files]
+    if not found:
+        raise SourceError(f"{folder} holds no rows: every one was rejected when it was built")
+    return found
+
+
+def _manifest(folder: Path) -> dict[str, _Config]:
     if not (folder / _MANIFEST).is_file():
         raise SourceError(f"{folder} holds no {_MANIFEST} of a build: name a file in it, or hub:{folder}")
     try:
-        configs: dict[str, Any] = read_json(folder / _MANIFEST)["configs"]
-        if not config and len(configs) == 1:
-            config = next(iter(configs))
-        if config not in configs:
-            what = f"holds no {config}" if config else "holds several splits"
-            raise SourceError(f"{folder} {what}: name one of {', '.join(f'{folder}:{name}' for name in configs)}")
-        entry = configs[config]
-        files, rows = [folder / file["path"] for file in entry["files"]], int(entry["rows"])
-        language = language or entry.get("language")
-    except (OutputError, KeyError, TypeError, ValueError) as error:
+        return {
+            name: _Config([folder / each["path"] for each in entry["files"]], int(entry["rows"]), entry.get("language"))
+            for name, entry in read_json(folder / _MANIFEST)["configs"].items()
+        }
+    except (OutputError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise SourceError(f"{folder / _MANIFEST} is not a manifest of this package: {error}") from error
+
+
+def _of_folder(folder: Path, name: str, language: Language | None) -> Rows:
+    """A config of a folder of ours, by its manifest; the only one, where none is named."""
+    folder = folder.expanduser()
+    configs = _manifest(folder)
+    if not name and len(names := configs_of(folder)) == 1:
+        name = names[0]
+    if name not in configs:
+        what = f"holds no {name}" if name else "holds several splits"
+        raise SourceError(f"{folder} {what}: name one of {', '.join(f'{folder}:{each}' for each in configs)}")
+    files, count, built = configs[name]
 
     def read() -> Iterator[tuple[int, Any]]:
         return enumerate((row for file in files for _, row in FileSource(file).raw()), start=1)
 
-    return Rows(f"{folder.resolve().name}:{config}", read, stem=config, language=language, count=lambda: rows)
+    called = f"{folder.resolve().name}:{name}"
+    return Rows(called, read, stem=name, language=language or built, count=lambda: count)
