@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gpt4_instruct.prompts import render_alpaca
@@ -48,6 +48,7 @@ def test_what_is_recovered_from_a_prompt_renders_to_it_again(instruction, input)
 
 
 @given(texts, texts, texts)
+@example("\n### Response:", "", "")
 @settings(max_examples=500, deadline=None)
 def test_what_is_recovered_from_a_text_with_its_response(instruction, input, response):
     prompt = render_alpaca(instruction, input)

@@ -39,8 +39,12 @@ def recover(text: str) -> tuple[str, str, str] | None:
     >>> recover(render_alpaca("Say hi.") + "\nHi.")
     ('Say hi.', '', 'Hi.')
     """
-    body, marker, response = text.partition(_RESPONSE)
-    fields = _fields(body) if marker else None
+    # Behind the head only: an instruction may begin with what, together with the head's end, looks like the marker.
+    head = next((each for each in (_WITH_INPUT, _NO_INPUT) if text.startswith(each)), None)
+    if head is None:
+        return None
+    body, marker, response = text[len(head) :].partition(_RESPONSE)
+    fields = _fields(head + body) if marker else None
     return None if fields is None else (*fields, response[1:] if response[:1] in {"\n", " "} else response)
 
 
