@@ -48,6 +48,7 @@ _ALLOWED = re.compile(
 )
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _MOST_HAN = 6
+_MOST_NAMED = 20  # answers in a task's quotation marks; of more, they are no answers
 _MOST_WORDS = 3  # a longer label may be said in other words
 
 
@@ -72,7 +73,7 @@ def label_conflict(sample: Sample) -> str | None:
         options = [allowed["one"], allowed["two"]]
         # A task may name further answers ("if unsure, say I don't know").
         named = [essence(each) for each in re.findall(r"[\"'“‘]([^\"'”’]{1,40})[\"'”’]", sample.instruction)]
-        known = [*map(essence, options), *named]
+        known = [*map(essence, options), *named[:_MOST_NAMED]]
         named_one = any(re.search(rf"\b{re.escape(each)}\b", said) for each in known if each)
         if len(said.split()) > 1 and not named_one and label not in said:
             return f"is neither {options[0]!r} nor {options[1]!r}, which the task asks for: {excerpt(sample.output)!r}"
@@ -91,8 +92,9 @@ def label_conflict(sample: Sample) -> str | None:
     if not (said.isascii() and label.isascii()) and max(len(said), len(label)) > _MOST_HAN:
         return None
     both_short = len(words) <= _MOST_WORDS and len(wanted) <= _MOST_WORDS
-    akin = said in label or label in said or any(_alike(one, other) for one in words for other in wanted)
-    if both_short and not akin:
+    if not both_short:
+        return None
+    if said not in label and label not in said and not any(_alike(one, other) for one in words for other in wanted):
         return f"says {excerpt(sample.output, 30)!r} where the label is {excerpt(sample.label, 30)!r}"
     return None
 

@@ -16,9 +16,10 @@ _ESCAPE = re.compile(
 # In a formula, \nu and \tau are letters; a path may hold \n, too.
 _NOT_PROSE = re.compile(
     r"\\(?:frac|times|text|sqrt|left|right|begin|cdot|theta|sum|int|to|neq|nabla)\b|\\[(\[]"
-    r"|\b[A-Z]:\\|<\w+[^<>]*>.*</\w+>",
-    re.DOTALL,
+    r"|\b[A-Z]:\\"
 )
+_TAG = re.compile(r"<\w[^<>]*+>")
+_END_TAG = re.compile(r"</\w+>")
 _ABOUT = re.compile(
     r"escap|newline|line break|entit|markup|encod|decod|unicode|forum|换行|转义|实体|列出\\|\\n", re.IGNORECASE
 )
@@ -39,10 +40,16 @@ def literal_escapes(sample: Sample) -> str | None:
             continue
         text = CODE.sub(" ", text)
         found = _ESCAPE.search(text)
-        if found is None or _NOT_PROSE.search(text):
+        if found is None or _NOT_PROSE.search(text) or _markup(text):
             continue
         if code_task(sample.instruction) or _ABOUT.search(sample.instruction):
             return None
         around = excerpt(text[max(0, found.start() - 25) : found.end() + 25])
         return f"the {name} shows '{found[0]}' as it is written: '{around}'"
     return None
+
+
+def _markup(text: str) -> bool:
+    """Whether a tag is opened and, anywhere behind it, one is closed."""
+    tag = _TAG.search(text)
+    return tag is not None and _END_TAG.search(text, tag.end()) is not None

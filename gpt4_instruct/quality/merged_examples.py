@@ -11,15 +11,17 @@ __all__ = ["merged_examples"]
 
 _HEADING = re.compile(
     r"^[ \t#>*\d.)]*(?P<word>instruction|input|output|response|task|指令|指示|输入|输出"
-    r"|任务)\s*\d*\**\s*[:：]\**[ \t]*(?P<rest>.*)",
+    r"|任务)\s*+\d*+\**+\s*+[:：]\**[ \t]*(?P<rest>.*)",
     re.IGNORECASE | re.MULTILINE | re.ASCII,
 )
 # Alpaca's generation prompt numbers its tasks and parts them with "###"; <noinput> stands in them, too.
 _MARK = re.compile(r"<noinput>|<nooutput>|^###\s*$|^###\s*\d+\.\s", re.IGNORECASE | re.MULTILINE | re.ASCII)
+# Runs are possessive (*+): a space or a letter that two parts of a pattern may take costs the square of a run's length.
 # An answer noted behind the task: "He go home. (Corrected sentence: He goes home.)".
 _NOTED = re.compile(
-    r"\((?:rewritten|corrected|revised|output|answer|result|translation|no change)[^:()]{0,40}(?::|needed)[^()]*\)?\s*$"
-    r"|[（(](?:改写|修改|更正|答案|输出|结果|翻译)[^:：()（）]{0,10}[:：][^()（）]*[)）]?\s*$",
+    r"\((?:rewritten|corrected|revised|output|answer|result|translation|no change)[^:()]{0,40}"
+    r"(?::|needed)[^()]*+\)?\s*$"
+    r"|[（(](?:改写|修改|更正|答案|输出|结果|翻译)[^:：()（）]{0,10}[:：][^()（）]*+[)）]?\s*$",
     re.IGNORECASE | re.ASCII,
 )
 _RUN_ON = re.compile(
@@ -28,7 +30,8 @@ _RUN_ON = re.compile(
 )
 # Turns of a talk behind the answer: the model went on as the user.
 _TURN = re.compile(
-    r"\n\s*(?:user|human|question|q|问|用户|问题)\s*\d*[:：].*\n+\s*(?:assistant|ai|answer|a|bot|答|助手|回答)\s*\d*[:：]",
+    r"\n[^\S\n]*+(?:user|human|question|q|问|用户|问题)\s*+\d*+[:：].*+\n\s*+"
+    r"(?:assistant|ai|answer|a|bot|答|助手|回答)\s*+\d*+[:：]",
     re.IGNORECASE,
 )
 _TALK = re.compile(

@@ -52,7 +52,7 @@ _ZH_GIVEN = re.compile(
     r"|(?:提供|编写|写出?|生成)(?:文档|文章|文本|段落|短文)的?(?:摘要|总结|概要)"
 )
 # What may stand for the thing in the instruction itself: a colon, a quotation, or more lines.
-_HELD = re.compile(r"[:：]\s*\S|[\"“”'‘「『《《\[({（]\s*\S|\n\s*\S|\d+(?:\s*[,，、]\s*-?\d+)+|=|[`]")
+_HELD = re.compile(r"[:：]\s*\S|[\"“”'‘「『《《\[({（]\s*\S|\n\s*\S|\d\s*[,，、]\s*-?\d|=|[`]")
 _ENDS_OPEN = re.compile(
     r"(?:following|below|以下|下面|如下|下列|给定)[^.。?？!！]{0,60}[:：]\s*$", re.IGNORECASE | re.ASCII
 )
@@ -60,7 +60,7 @@ _ENDS_OPEN = re.compile(
 _ASKS_BEHIND = re.compile(r"[:：][^:：\n]{5,120}[?？]\s*$")
 _FILE = re.compile(r"\S+\.(?:jpe?g|png|gif|pdf|docx?|xlsx?|mp3|mp4|wav|csv|txt)", re.IGNORECASE)
 _SAYS_NONE = re.compile(
-    r"<(?:image|video|audio|file|attachment)[^>]*>|\[(?:image|video|audio|file|attachment|图片)[^\]]*\]", re.I
+    r"<(?:image|video|audio|file|attachment)[^<>]*>|\[(?:image|video|audio|file|attachment|图片)[^\[\]]*\]", re.I
 )
 
 
@@ -99,10 +99,9 @@ def missing_attachment(sample: Sample) -> str | None:
         if given is not None:
             if given[0] in {"附件", "附件中"} and asks_to_write(sample.instruction):
                 return None
-            asked = _ASKS_BEHIND.search(sample.instruction, given.end())
-            if (asked is None and _HELD.search(sample.instruction, given.end())) or _HELD.search(
-                sample.instruction[: given.start()]
-            ):
+            # Without the spaces at an end, a pattern for something behind spaces finds it at once, or nothing.
+            before, behind = sample.instruction[: given.start()].rstrip(), sample.instruction[given.end() :].rstrip()
+            if (_HELD.search(behind) and not _ASKS_BEHIND.search(behind)) or _HELD.search(before):
                 return None
             # A text may also follow, or stand before, as sentences of its own.
             around = re.split(r"[.!?。！？]\s*", sample.instruction)

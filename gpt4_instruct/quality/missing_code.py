@@ -53,12 +53,12 @@ _NOT_ASKED = re.compile(
 )
 # What only code has: a fence, a call or an assignment, a tag, a statement's end, SQL, a formula of a sheet, a pattern.
 _IS_CODE = re.compile(
-    r"```|`[^`\n]+`|\w\([^()\n]{0,200}\)|^\s*(?:def|class|import|from|for|while|if|return|print|function|var|let"
+    r"```|`[^`\n]+`|\w\([^()\n]{0,200}\)|^[ \t]*(?:def|class|import|from|for|while|if|return|print|function|var|let"
     r"|const|public"
     r"|#include)\b"
-    r"|[;{}]\s*$|<\/?\w+[^<>\n]{0,200}>|==|!=|\+=|=>|->|\w\s*=\s*[\w\"'\[({]|\b(?:SELECT|INSERT|UPDATE|DELETE|CREATE"
+    r"|[;{}][ \t]*$|<\/?\w[^<>\n]{0,200}>|==|!=|\+=|=>|->|\w\s*=\s*[\w\"'\[({]|\b(?:SELECT|INSERT|UPDATE|DELETE|CREATE"
     r"|ALTER)\b\s+\S"
-    r"|[\\^$\[\]][\w\\^\[][^\n]{0,80}[*+\]$]|^\s*[$>#!/]\S|^=\w+|\b[a-z]+ -{1,2}\w|\{\s*\"",
+    r"|[\\^$\[\]][\w\\^\[][^\n]{0,80}[*+\]$]|^[ \t]*[$>#!/]\S|^=\w+|\b[a-z]+ -{1,2}\w|\{\s*\"",
     re.MULTILINE,
 )
 

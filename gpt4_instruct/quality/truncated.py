@@ -23,7 +23,7 @@ _CLOSING = re.compile(
     r"|敬上|此致|祝好|谢谢|敬礼)\W*$",
     re.IGNORECASE,
 )
-_BARE_MARK = re.compile(r"\n\s*(?:\d{1,3}[.)、．]\s*\**|[-•+]|\*\s)\s*$")
+_BARE_MARK = re.compile(r"\d{1,3}[.)、．]\s*\**|[-•+]")
 _LIST_ITEM = re.compile(r"^\s*(?:\d{1,3}[.)、．:：]|[-*•+·]|[（(]?[a-zA-Z一二三四五六七八九十]{1,2}[.)）、])\s*")
 # Words that no English or Chinese sentence ends with.
 _NO_LAST_WORD = re.compile(
@@ -55,11 +55,12 @@ def truncated(sample: Sample) -> str | None:
     tail = text[-40:]
     if text.count("```") % 2:
         return f"ends inside a code block: {excerpt(tail)!r}"
-    if _BARE_MARK.search(text):
+    _, above, last = text.rpartition("\n")
+    last = last.strip()
+    if above and _BARE_MARK.fullmatch(last):
         return f"ends in an empty list item: {excerpt(tail)!r}"
     if not text or (code_task(sample.instruction) and _CODE_LINE.search(text.rsplit("\n", 1)[-1])):
         return None
-    last = text.rsplit("\n", 1)[-1].strip()
     if _GOES_ON.search(text):
         short = len(text) < 60 or (text[-1] in ":：" and len(last) < 80 and "\n" in text and text.count("\n") < 3)
         if text[-1] in ",，" and _CLOSING.search(last):
@@ -103,9 +104,10 @@ def _breaks_off(text: str, last: str) -> bool:
     if whole is None or whole.start() < 15:
         return False
     rest = last[whole.start() + 1 :].strip()
+    end = rest[-50:]  # a word's length: a pattern with an end is tried from each place before it
     return (
         len(rest) >= 4
-        and not re.search(r"https?://|\d$|[A-Z]\w*$", rest)
+        and not ("http://" in rest or "https://" in rest or re.search(r"\d$|[A-Z]\w*$", end))
         and bool(re.match(r"[A-Z\u4e00-\u9fff]", rest))
     )
 

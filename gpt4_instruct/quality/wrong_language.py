@@ -18,7 +18,10 @@ _FUNCTION_WORD = re.compile(
     r"\b(?:the|is|are|was|were|and|this|that|it|you|i|of)\b|[\u3040-\u30ff\uac00-\ud7af]", re.IGNORECASE
 )
 # Words of another language that the task is about, as in: Turn "He likes to ride his bike" into a question.
-_MATERIAL = re.compile(r"[\"“‘'「]\W*(?:[A-Za-z']+\W+){3,}|^\W*(?:[A-Za-z']+[^\w\n]+){5,}", re.MULTILINE)
+# What stands between words is bounded, and an apostrophe is no letter, or a run of them could be read in many ways.
+_MATERIAL = re.compile(
+    r"[\"“‘'「]\W{0,20}+(?:[A-Za-z]++\W{1,20}+){3}|^[^\w\n]{0,40}+(?:[A-Za-z]++[^\w\n]{1,20}+){5}", re.MULTILINE
+)
 # Tasks whose right answer may be in another language than the task.
 _OTHER_LANGUAGE = re.compile(
     r"\b(?:translat\w*|chinese|mandarin|japanese|korean|kanji|pinyin|hanzi|bilingual)\b"
