@@ -11,13 +11,15 @@ import re
 from fractions import Fraction
 from statistics import median
 
-from gpt4_instruct.quality.arithmetic import NUMBER, equations, evaluate
+from gpt4_instruct.quality.arithmetic import LARGEST, MOST_DIGITS, NUMBER, equations, evaluate
 from gpt4_instruct.quality.base import Sample, check
 from gpt4_instruct.quality.texts import excerpt, prose
 
 __all__ = ["wrong_arithmetic"]
 
 
+_MOST_SAID = 200  # numbers in an answer: of more, they are a table, and one of them fits anything
+_MOST_LISTED = 2000  # characters of a list of numbers
 # Where 1 + 1 may well be 10, and 10 + 5 be 3.
 _OTHER_NUMBERS = re.compile(
     r"\b(?:binary|hexadecimal|octal|base \d|modul[oar]+|mod|clock|boolean)\b|进制|模运算|时钟", re.IGNORECASE | re.ASCII
@@ -28,7 +30,7 @@ def _shown(result: str) -> tuple[Fraction, Fraction]:
     """The value of a number as it is written, and half a unit of its last place."""
     digits = re.sub(r"[^\d.]", "", result)
     places = len(digits.partition(".")[2])
-    value = Fraction(digits if digits[-1] != "." else digits[:-1]) * (-1 if re.match(r"\s*[-−–]", result) else 1)
+    value = Fraction(digits.rstrip(".")) * (-1 if re.match(r"\s*[-−–]", result) else 1)
     unit = Fraction(1, 10**places)
     return (value / 100, unit / 100) if "%" in result else (value, unit)
 
@@ -39,6 +41,8 @@ def _agree(value: Fraction, result: str, *, about: bool = False) -> bool:
     room = unit if value.denominator != 1 else Fraction(0)
     if about:
         room = max(room, abs(value) / 50)
+    if "." in result:  # what a computer's floating point makes of it, as 0.1 + 0.2 = 0.30000000000000004
+        room = max(room, abs(value) / 10**9)
     return abs(value - shown) <= room or abs(value - shown * 100) <= room * 100 * ("%" not in result) * (value < 1)
 
 
@@ -89,9 +93,13 @@ _STATISTIC = re.compile(
     re.IGNORECASE,
 )
 _LIST_OF = re.compile(
-    r"(?P<list>-?\d+(?:\.\d+)?(?:[、，,]\s*-?\d+(?:\.\d+)?)+(?:和|与)-?\d+(?:\.\d+)?)(?:这[一二两三四五六七八九]?个数)?的(?P<zh>平均值|平均数"
+    r"(?<![\d.、，,])(?P<list>-?\d++(?:\.\d++)?+(?:[、，,]\s*+-?\d++(?:\.\d++)?+)++(?:和|与)-?\d+(?:\.\d+)?)(?:这[一二两三四五六七八九]?个数)?的(?P<zh>平均值|平均数"
     r"|均值|总和|和|乘积|积|中位数)"
 )
+# With a word that asks for a computation, 10/4 is one; without, it may be a date, a name, a size.
+_SAYS_COMPUTE = re.compile(r"\W*(?:please )?(?:calculate|compute|evaluate|计算|算)", re.IGNORECASE)
+_ONE_NUMBER = re.compile(r"[-−–]?[\d.,]+")
+_A_NAME = re.compile(r"[-−–]?[\d.,]+(?:[-−–/x][\d.,]+)*")
 _LIST = re.compile(r"[\[({]?(?P<list>(?:[-\d.,，、\s]|and|和)+)[\])}]?[\s.。?？]*")
 _MEANS = {
     "平均值": "mean",
@@ -111,19 +119,19 @@ def _asked(sample: Sample) -> str | None:
     """What the task itself has as its result, if that is one number, and the answer does not say."""
     asked = _ASKS_VALUE.fullmatch(sample.instruction.strip()[:200]) if not sample.input.strip() else None
     if asked is not None:
-        value = evaluate(asked["value"])
+        # "What is 24/7?" and "What is 3.14?" ask for a meaning.
+        no_sum = _ONE_NUMBER if _SAYS_COMPUTE.match(sample.instruction) else _A_NAME
+        value = None if no_sum.fullmatch(asked["value"].strip()) else evaluate(asked["value"])
         return None if value is None else _unsaid(value, excerpt(asked["value"].strip()), sample.output)
     wanted = _STATISTIC.search(sample.instruction)
-    listed_first = None if sample.input.strip() else _LIST_OF.search(sample.instruction)
+    listed_first = None if sample.input.strip() else _LIST_OF.search(sample.instruction[:_MOST_LISTED])
     if listed_first is not None:
-        numbers = [Fraction(each) for each in re.findall(r"-?\d+(?:\.\d+)?", listed_first["list"])]
-        what = _MEANS[listed_first["zh"]]
-        return _unsaid(_compute(what, numbers), f"the {what} of {excerpt(listed_first['list'], 40)}", sample.output)
+        return _unsaid_of(_MEANS[listed_first["zh"]], listed_first["list"], sample.output)
     if wanted is None:
         return None
     rest = sample.input.strip() or sample.instruction[wanted.end() :].strip(" :：")
     rest = re.sub(r"^(?:numbers?|list|input|数字|数列|列表|输入|数据)\s*[:：=]\s*", "", rest, flags=re.IGNORECASE)
-    listed = _LIST.fullmatch(rest[:2000])
+    listed = _LIST.fullmatch(rest) if len(rest) <= _MOST_LISTED else None
     if (
         listed is None
         or len(re.findall(r"\d+", rest)) < 2
@@ -131,10 +139,25 @@ def _asked(sample: Sample) -> str | None:
         or re.search(r"\b(?:squares?|digits|range|first|between|odd|even|function|code)\b", sample.instruction)
     ):
         return None
-    numbers = [Fraction(each) for each in re.findall(r"-?\d+(?:\.\d+)?", listed["list"])]
     what = (wanted["what"] or wanted["zh"]).lower()
-    what = _MEANS.get(what, what)
-    return _unsaid(_compute(what, numbers), f"the {what} of {excerpt(listed['list'].strip(), 40)}", sample.output)
+    return _unsaid_of(_MEANS.get(what, what), listed["list"], sample.output)
+
+
+def _numbers(listed: str) -> list[Fraction]:
+    """The numbers of a list; none, where it can be read in two ways ("1,000": a thousand, or one and nothing).
+
+    >>> _numbers("2.5, 4 and -9"), _numbers("1,000 and 2,500"), _numbers("10-20, 30")
+    ([Fraction(5, 2), Fraction(4, 1), Fraction(-9, 1)], [], [])
+    """
+    if re.search(r"\d[,，]\d{3}(?!\d)|\d[-–−]", listed):
+        return []
+    found = re.findall(r"-?\d+(?:\.\d+)?", listed)
+    return [Fraction(each) for each in found] if max(map(len, found)) <= MOST_DIGITS else []
+
+
+def _unsaid_of(what: str, listed: str, output: str) -> str | None:
+    numbers = _numbers(listed)
+    return _unsaid(_compute(what, numbers), f"the {what} of {excerpt(listed, 40)}", output) if numbers else None
 
 
 def _compute(what: str, numbers: list[Fraction]) -> Fraction:
@@ -153,8 +176,12 @@ _NAMES_VALUE = (
 
 def _unsaid(value: Fraction, what: str, output: str) -> str | None:
     # What it says that it is, if it says so; else any number.
+    if abs(value) >= LARGEST:
+        return None
     named = re.findall(rf"{_NAMES_VALUE}\s*([-−–]?(?:{NUMBER})%?)", output, re.IGNORECASE)
     said = named[-1:] or re.findall(rf"[-−–]?(?:{NUMBER})%?", output)
+    if len(said) > _MOST_SAID or any(len(each) > MOST_DIGITS for each in said):
+        return None
     spelled = re.search(
         r"[零一二三四五六七八九十百千万]+|\b(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|\w+teen|\w+ty)\b|/|√|\\frac",
         output,
