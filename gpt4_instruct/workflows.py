@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gpt4_instruct
-from gpt4_instruct.errors import OutputError, SourceError, UsageError
-from gpt4_instruct.publishing.folder import MANIFEST, read_manifest, record_audit
+from gpt4_instruct.errors import OutputError, UsageError
+from gpt4_instruct.publishing.folder import MANIFEST, record_audit
 from gpt4_instruct.quality.audit import Audited, Finding, choose, examine
 from gpt4_instruct.quality.base import SEVERITIES, Severity
 from gpt4_instruct.quality.cleaning import part, write_findings
 from gpt4_instruct.records import Language
 from gpt4_instruct.reports import audit_page
-from gpt4_instruct.sources.rows import Rows, open_rows
+from gpt4_instruct.sources.rows import Rows, configs_of, open_rows
 from gpt4_instruct.storage import replace_text, write_json
 
 if TYPE_CHECKING:
@@ -204,12 +204,7 @@ def _open(data: Any, language: Language | None) -> Iterator[tuple[Rows, tuple[Pa
     """The rows of one argument, and where it is a folder of ours, its path and config: a folder holds several."""
     folder = Path(data).expanduser() if isinstance(data, str | Path) else None
     if folder is not None and folder.is_dir():
-        if not (folder / MANIFEST).is_file():
-            raise SourceError(f"{folder} holds no {MANIFEST} of a build: name files in it, or hub:{folder}")
-        configs = [name for name, entry in read_manifest(folder)["configs"].items() if entry["files"]]
-        if not configs:
-            raise SourceError(f"{folder} holds no rows: every one was rejected when it was built")
-        for config in configs:
+        for config in configs_of(folder):
             yield open_rows(f"{folder}:{config}", language=language), (folder, config)
         return
     place = None

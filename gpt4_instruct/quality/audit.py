@@ -240,7 +240,7 @@ def examine(rows: Rows, checks: Sequence[str], *, required: Sequence[str] = ()) 
             audited.rows += 1
             if isinstance(found, Reject):
                 finding = Finding(number, found.reason, "error", _line(found.detail), rows.name)
-                _keep(audited, finding, {"text": _shorten(raw)} if raw is not None else {})
+                _keep(audited, finding, {"text": _shorten(raw)} if raw not in (None, "") else {})
                 continue
             for sample in found:
                 audited.languages[sample.language] += 1
