@@ -61,11 +61,16 @@ _TEXT = re.compile(
     r"|inspiration|inferences?|lines? between|query|algorithm|latex|markdown|table|essay|story|poem|sentence"
     r"|paragraph|quote|article"
     r"|words? to|review|concept|strategy|storyline|summary|class|using words|mental picture"
+    r"|word pictures?|(?:picture|painting) in words"
+    r"|images? (?:of|under) [^.\n]{1,40}\bunder|f\("
     r"|picture of (?:the )?(?:life|world)|questions?|social media|analogy"
     r"|data structure|knowledge graph|graph (?:theory|traversal)|sql)\b"
     r"|代码|程序|函数|标题|名称|名字|字幕|文案|脚本|剧本|步骤|描述性|歌词|口号|创意|想法|清单|列表|大纲|计划|游戏|故事|诗|结论|启示|文字|评论|文本|段落|文章|剧情|提纲|类比|类|简介|关键词|单词",
     re.IGNORECASE | re.ASCII,
 )
+# A question why or how is none; but one about "this picture" is.
+_QUESTION = re.compile(r"^\W*(?:why|how)\b|^\W*(?:请问)?(?:为什么|为何|如何|怎么|怎样)", re.IGNORECASE | re.ASCII)
+_SHOWN = re.compile(r"\b(?:this|these|attached|given|following)\b|这|该|以下|下面|附件", re.IGNORECASE | re.ASCII)
 
 
 @check("warning", Sample("Draw a picture of a cat.", "", "Here is a cat: …"), of="task")
@@ -81,6 +86,8 @@ def media_asked(sample: Sample) -> str | None:
     """
     asked = _ASKED.search(sample.instruction) or _ZH_ASKED.search(_before_text(sample.instruction))
     if asked is None or _TEXT.search(sample.instruction):
+        return None
+    if _QUESTION.search(sample.instruction) and not _SHOWN.search(asked[0]):
         return None
     return f"asks for what is no text: {excerpt(asked[0].strip('，。,请 '))!r}"
 

@@ -15,13 +15,15 @@ _ASKED = re.compile(
     r"|(?:buy|purchase|pick up|deliver)\s+(?:me\s+|us\s+)?(?:an?|the|some|\d)\b|order\s+(?:me\s+)?(?:an?|some|two"
     r"|three|four|five|\d+)\s+\w+"
     r"|(?:call|phone|ring|text)\s+(?:my|the|a|an|your|mom|dad|\d)\b(?! function| method| api)"
-    r"|send\s+(?:an?|the|this|my|me|him|her|them)\b|(?:e-?mail|mail)\s+(?:my|the|this|him|her|them|me)\b"
+    r"|send\s+(?:an?|the|this|my|me|him|her|them)\b(?! (?:\w+ )?(?:polite|friendly|kind|gentle|formal|short|brief|warm"
+    r"|thank-you|heartfelt|sincere|professional)\b)|(?:e-?mail|mail)\s+(?:my|the|this|him|her|them|me)\b"
     r"|set\s+(?:an?|the|my|up an?)\s+(?:\w+\s+)?(?:alarm|timer|reminder|thermostat|appointment|meeting)\b|remind me\b"
     r"|wake me\b"
     r"|turn (?:on|off|up|down) the\b|switch (?:on|off)\b|(?:play|pause|skip)\s+(?:the|a|some|this|my)\s+(?:song|music"
     r"|video|movie|next|playlist|game)\b"
     r"|(?:schedule|cancel|arrange|make)\s+(?:an?|the|my)\s+(?:\w+\s+){0,2}(?:appointment|reservation|meeting"
-    r"|phone call|call|booking)\b"
+    r"|phone call|call|booking)\b(?! (?:polic|form\b|system|checklist|list|template|page|website|app\b|rules|guide"
+    r"|agenda|minutes|confirmation|letter|message|notes))"
     r"|go to\s+(?:the|a|your|my)\b|(?:take|walk)\s+(?:the|a|my)\s+(?:dog|walk|trash|garbage|photo|picture|selfie)\b"
     r"|(?:clean|wash|vacuum|mow|fix|repair|water)\s+(?:the|my|your)\s+(?!data|text|sentence|code|following|grammar"
     r"|spelling|punctuation|errors?|mistakes?|paragraph|word|bug|query|table|list|json|error)\w+"
@@ -67,6 +69,18 @@ _WORDS = re.compile(
     r"|如何|怎么|步骤|解释|描述|列|写|撰|起草|食谱|代码|方法|过程|计划|模拟|扮演|编|假设|说明",
     re.IGNORECASE | re.ASCII,
 )
+# "Can you cook an egg by sunlight?" asks whether one can; an order put as a question is for somebody.
+_WHETHER = re.compile(
+    r"^\W*(?:can|could) you (?:cook|bake|buy|purchase|fly|drive|wash|clean|mow|fix|repair|water|take|walk|download"
+    r"|install)\b(?!.*\b(?:me|my|us|please)\b).*\?\s*$",
+    re.IGNORECASE | re.ASCII,
+)
+# In somebody's voice, who did it.
+_AS_SOMEBODY = re.compile(
+    r"^\W*as (?:an?|the) \w+(?: \w+){0,3},|\bconfirm\w*\b|\bpretend\b|\bimagine\b|\bact as\b|\byou are (?:an?|the)\b"
+    r"|^\W*作为|确认|假装|想象",
+    re.IGNORECASE | re.ASCII,
+)
 
 
 @check("warning", Sample("Book a table for two tonight.", "", "I have booked a table for two at 7 pm."))
@@ -81,10 +95,13 @@ def physical_task(sample: Sample) -> str | None:
     True
     """
     asked = _ASKED.search(sample.instruction) or _ZH_ASKED.search(sample.instruction)
-    if asked is not None and not _WORDS.search(sample.instruction) and not code_task(sample.instruction):
+    in_words = _WORDS.search(sample.instruction) or _WHETHER.search(sample.instruction)
+    if asked is not None and not in_words and not code_task(sample.instruction):
         return f"asks for an act: {excerpt(asked[0])!r}"
     done = _DONE.search(sample.output[:1000])
-    if done is None or asks_to_write(sample.instruction) or code_task(sample.instruction):
+    if done is None or asks_to_write(sample.instruction) or _AS_SOMEBODY.search(sample.instruction):
+        return None
+    if code_task(sample.instruction):
         return None
     if done[0].lower() in f"{sample.instruction} {sample.input}".lower():
         return None

@@ -66,6 +66,30 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 
+# Texts in which somebody else declines: a task that asks for one of these, on such an occasion.
+_IN_A_VOICE = re.compile(
+    r"\b(?:write|draft|compose|create|craft|send|give|make|generate|prepare|say)\b[^.\n]{0,60}?\b(?:messages?|e-?mails?"
+    r"|letters?|repl(?:y|ies)|responses?|notes?|dialog(?:ue)?s?|conversations?|scenes?|chats?|voicemail)\b"
+    r"|^\W*(?:please )?(?:reply|respond|answer|apologi[sz]e|decline)\b|\brole-?play|\bplay the (?:role|part)\b"
+    r"|\bact as\b|\bpretend (?:to be|that you|you)\b|\bcustomer (?:service|support|care)\b"
+    r"|消息|短信|邮件|[回书封件谢]信|信件|回复|答复|对话|场景|扮演|角色|客服|便条|留言|请假条|道歉|婉拒",
+    re.IGNORECASE | re.ASCII,
+)
+_OCCASION = re.compile(
+    r"\b(?:declin|refus|reject|cannot|can(?:'|’)t|unable|not able|apolog|sorry|turn(?:ing)? down|refund|complain"
+    r"|customers?|clients?|guests?|cancel|regret)"
+    r"|拒|谢绝|婉|推辞|无法|不能|歉|退款|退货|投诉|客服|顾客|客户|取消|请假",
+    re.IGNORECASE | re.ASCII,
+)
+# What only the model says, in whatever voice it was asked to write.
+_OWN_VOICE = re.compile(
+    rf"\b{_AI}\b|{_ZH_AI}|(?:assist|help|comply|do) (?:you )?with (?:that|this|such)|(?:this|that|your) (?:request"
+    r"|task)|do(?: not|n't) have (?:enough|sufficient|access|the ability)"
+    r"|you (?:haven't|have not|didn't|did not|forgot)"
+    r"|这个请求|[你您](?:并)?(?:没有|未)",
+    re.IGNORECASE,
+)
+
 
 @check("error", Sample("Draw a cat.", "", "I'm sorry, but I cannot draw."))
 def refusal(sample: Sample) -> str | None:
@@ -77,6 +101,8 @@ def refusal(sample: Sample) -> str | None:
     'declines: 很抱歉，我无法画'
     >>> refusal(Sample("Apologise to a friend.", "", "I'm sorry I was late.")) is None
     True
+    >>> refusal(Sample("Write a customer a message.", "", "I'm sorry, I cannot offer a refund.")) is None
+    True
     """
     if sample.finish_reason == "content_filter":
         return "withheld by the endpoint's content filter"
@@ -85,4 +111,11 @@ def refusal(sample: Sample) -> str | None:
     if not any(hint in lower for hint in _HINTS):
         return None
     found = _REFUSAL.search(opening)
+    if found and _of_somebody(sample.instruction) and not _OWN_VOICE.search(opening):
+        return None
     return f"declines: {found[0].strip()}" if found else None
+
+
+def _of_somebody(task: str) -> bool:
+    """Whether a task asks for words in which somebody may well decline, as a shop to a customer."""
+    return _IN_A_VOICE.search(task) is not None and _OCCASION.search(task) is not None

@@ -34,6 +34,7 @@ _NO_LAST_WORD = re.compile(
 )
 _LONG = {"en": 400, "zh": 180}  # characters; a shorter answer without a full stop is a title, a name, a slogan
 _SHORT_LINE = {"en": 40, "zh": 16}
+_FEWEST_WORDS, _FEWEST_HAN = 3, 6  # of a list's last item, that it may be cut off
 
 
 @check("error", Sample("Count.", "", "one, two, thr", finish_reason="length"))
@@ -99,6 +100,9 @@ def _breaks_off(text: str, last: str) -> bool:
     """Whether the last line holds whole sentences before words without an end, or its list's other items all end."""
     if _LIST_ITEM.match(last):
         items = [line.strip() for line in text.splitlines() if _LIST_ITEM.match(line)][:-1]
+        own = _LIST_ITEM.sub("", last)
+        if len(own) < _FEWEST_HAN if chinese_share(own) else len(own.split()) < _FEWEST_WORDS:
+            return False  # "4. Enjoy" is whole
         return len(items) >= 3 and all(item.endswith((".", "。", "!", "！", "?", "？", ";", "；")) for item in items)
     whole = re.search(r"(?:[a-z)][.!?] (?=[A-Z])|[。！？])[^.!?。！？]*$", last)
     if whole is None or whole.start() < 15:
