@@ -1,4 +1,4 @@
-"""The answer is the task again, or its input, word for word."""
+"""The answer is the task's input again, word for word."""
 
 from __future__ import annotations
 
@@ -27,25 +27,21 @@ _FEWEST_WORDS = 3  # a name or a number that is asked for may well be the input
     Sample("Rewrite this in a friendlier tone.", "Close the door when you leave.", "Close the door when you leave."),
 )
 def copied(sample: Sample) -> str | None:
-    """Fails an answer that equals the instruction or the input but for case, space and punctuation.
+    """Fails an answer that equals the input but for case, space and punctuation; `echo` looks for the instruction.
 
-    >>> copied(Sample("Say hi to the whole class.", "", "say hi to the whole class"))
-    "is the instruction again: 'say hi to the whole class'"
+    >>> copied(Sample("Translate into French.", "Where is the station?", "where is the station"))
+    "is the input again: 'where is the station'"
     >>> copied(Sample("Correct the sentence.", "He goes home.", "He goes home.")) is None
     True
     """
-    for name in ("instruction", "input"):
-        text = getattr(sample, name)
-        # Lengths first: nearly all rows end here.
-        if not text or abs(len(text) - len(sample.output)) > 20 + len(text) // 4:
-            continue
-        same = essence(text)
-        if len(same) < 2 * _FEWEST_WORDS or same != essence(sample.output):
-            continue
-        han = any("\u4e00" <= letter <= "\u9fff" for letter in same)
-        if len(same if han else same.split()) < _FEWEST_WORDS:
-            continue
-        if name == "input" and _MAY_COPY.search(sample.instruction):
-            continue
-        return f"is the {name} again: {excerpt(sample.output)!r}"
-    return None
+    text = sample.input
+    # Lengths first: nearly all rows end here.
+    if not text or abs(len(text) - len(sample.output)) > 20 + len(text) // 4:
+        return None
+    same = essence(text)
+    if len(same) < 2 * _FEWEST_WORDS or same != essence(sample.output):
+        return None
+    han = any("\u4e00" <= letter <= "\u9fff" for letter in same)
+    if len(same if han else same.split()) < _FEWEST_WORDS or _MAY_COPY.search(sample.instruction):
+        return None
+    return f"is the input again: {excerpt(sample.output)!r}"

@@ -79,10 +79,6 @@ _ENGLISH_WORDS = frozenset(
 )
 
 
-def _other_letters(text: str) -> int:
-    return 0 if text.isascii() else sum(letter.isalpha() and letter > "\u024f" for letter in text)
-
-
 def _plainly_english(words: list[str]) -> bool:
     """Whether common English words make up a seventh of the text: so most rows need not be looked at for long."""
     return sum(word.lower() in _ENGLISH_WORDS for word in words) * 7 >= len(words)

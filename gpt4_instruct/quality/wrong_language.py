@@ -22,7 +22,8 @@ _FUNCTION_WORD = re.compile(
 _MATERIAL = re.compile(
     r"[\"“‘'「]\W{0,20}+(?:[A-Za-z]++\W{1,20}+){3}|^[^\w\n]{0,40}+(?:[A-Za-z]++[^\w\n]{1,20}+){5}", re.MULTILINE
 )
-# Tasks whose right answer may be in another language than the task.
+# Tasks whose right answer may be in another language than the task. Both lists are shorter than those of `texts`: one
+# asked to use "simple language" (语言) or Chinese (中文), or for a "string", must not answer in another language.
 _OTHER_LANGUAGE = re.compile(
     r"\b(?:translat\w*|chinese|mandarin|japanese|korean|kanji|pinyin|hanzi|bilingual)\b"
     r"|翻译|译成|译为|译文|英文|英语|日文|法文|德文|韩文|法语|德语|西班牙语|日语|韩语|俄语|意大利语|拉丁语|外语|双语",
