@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,7 @@ REAL = {
 NEVER_ALARMED = ("copied", "control_characters", "placeholder_output", "wrong_arithmetic", "foreign_language", "echo")
 
 
+@cache
 def labelled(shared_data: Path, name: str) -> tuple[list[Sample], dict[str, Any]]:
     """The rows of a file of labels, and the labels, by their place among these rows."""
     labels = json.loads((LABELS / f"{name}.json").read_text())
@@ -137,6 +139,7 @@ def test_no_false_alarm_on_real_rows(shared_data, file, check):
     assert not look(check, samples).keys() - known
 
 
+@cache
 def written() -> list[tuple[Sample, set[str]]]:
     """Rows that were written for this, each with what is wrong with it; most of the others look as if something were."""
     rows = []
