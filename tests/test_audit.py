@@ -367,6 +367,7 @@ def test_the_audit_of_a_build_stands_on_its_card(tmp_path):
     audit(tmp_path / "data")
     card = (tmp_path / "data" / "README.md").read_text()
     assert re.search(r"\| placeholder_input \| warning \| 1 \| 50", card)
+    assert "| refusal |" not in card and re.search(r"Nothing was found by .*refusal", card)
     entry = json.loads((tmp_path / "data" / "manifest.json").read_text())["configs"]["english"]
     assert entry["audit"]["rows"] == 2
     assert load_dataset(str(tmp_path / "data"), "english", split="train").num_rows == 2
