@@ -266,11 +266,8 @@ def test_an_audits_rates_stand_on_the_card_instead_of_what_is_known(tmp_path):
     assert "- english: answers cut off" not in text and "- chinese: answers cut off" in text
     assert "english: 3 of 30 rows have a finding (10.00%), by gpt4-instruct 0.1.0." in text
     rows = [line for line in text.splitlines() if line.startswith(("| refusal", "| empty", "| ties"))]
-    assert rows == [
-        "| refusal | error | 2 | 6.67% | 2 |",
-        "| empty | warning | 1 | 3.33% | 2 |",
-        "| ties | info | 0 | 0.00% | 0 |",
-    ]
+    assert rows == ["| refusal | error | 2 | 6.67% | 2 |", "| empty | warning | 1 | 3.33% | 2 |"]
+    assert "Nothing was found by ties." in text
     assert read_manifest(out)["configs"]["english"]["audit"] == SUMMARY
     assert DatasetCard.load(out / "README.md").data.to_dict()["configs"][0]["config_name"] == "chinese"
     assert len(load_dataset(str(out), "english", split="train")) == 30
