@@ -12,6 +12,7 @@ Gpt4InstructError
 │   ├── RequestRefusedError  this row's fault: asking again would not help, the row is rejected
 │   ├── TransientError       the moment's fault: the engine asks again
 │   └── RunStoppedError      the run's fault: no row can succeed, the run stops at once
+├── TrainingError         a training run cannot go on; its last good checkpoint is kept
 └── IncompleteError       some rows have no answer yet; what was answered is in the ledger
     ├── BudgetError          because the money set aside for the run is spent
     └── InterruptedRunError  because the user pressed Ctrl-C
@@ -38,6 +39,7 @@ __all__ = [
     "RunStoppedError",
     "SourceError",
     "TeacherError",
+    "TrainingError",
     "TransientError",
     "UnknownNameError",
     "UsageError",
@@ -149,6 +151,10 @@ class TransientError(TeacherError):
 
 class RunStoppedError(TeacherError):
     """The fault lies in the run (wrong key, no such model, no quota, unreachable): no row can succeed."""
+
+
+class TrainingError(Gpt4InstructError):
+    """A training run cannot go on (out of memory, a loss that is no number). Its last good checkpoint is kept."""
 
 
 class IncompleteError(Gpt4InstructError):

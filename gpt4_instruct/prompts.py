@@ -18,6 +18,7 @@ __all__ = [
     "MARKERS",
     "SCORES",
     "TRANSLATION_SCHEMA",
+    "alpaca_chat_template",
     "is_alpaca",
     "read_choice",
     "read_score",
@@ -99,6 +100,62 @@ def is_alpaca(prompt: str) -> bool:
     (True, False)
     """
     return prompt.startswith("Below is an instruction that describes a task") and prompt.endswith("### Response:")
+
+
+def alpaca_chat_template(*, begins: bool) -> str:
+    """The Alpaca prompt as a Jinja chat template, so that a tuned model is asked in the form it was tuned in.
+
+    The last question is rendered byte for byte as `render_alpaca` does: with an input where its message has the key
+    ``input`` beside ``content``. A message that is such a prompt already stays as it is. Earlier turns stand before it
+    in the same form, under one introduction; a system message stands before that. (Alpaca itself knows one turn only.)
+
+    Args:
+        begins: whether the tokenizer begins a text with its ``bos_token``; templates must write that themselves.
+    """
+    introduction = ALPACA_NO_INPUT.split("### Instruction:")[0]
+    with_input = ALPACA.split("### Instruction:")[0]
+    pieces = {
+        "BOS": "{{- bos_token -}}" if begins else "",
+        "BEFORE": json.dumps(introduction),
+        "BEFORE_INPUT": json.dumps(with_input),
+    }
+    template = _CHAT_TEMPLATE
+    for name, piece in pieces.items():
+        template = template.replace(f"<{name}>", piece)
+    return template
+
+
+# Newlines are written as "\n" in strings, for those of the template itself are trimmed by some renderers and not by
+# others.
+_CHAT_TEMPLATE = """\
+<BOS>
+{%- set ns = namespace(introduced=false) -%}
+{%- for message in messages -%}
+{%- if message['role'] == 'system' -%}
+{{- message['content'] + '\\n\\n' -}}
+{%- elif message['role'] == 'user' -%}
+{%- set content = message['content'] -%}
+{%- if content.startswith('Below is an instruction that describes a task') and content.endswith('### Response:') -%}
+{{- content -}}
+{%- else -%}
+{%- if not ns.introduced -%}
+{{- <BEFORE_INPUT> if message['input'] else <BEFORE> -}}
+{%- endif -%}
+{{- '### Instruction:\\n' + content -}}
+{%- if message['input'] -%}
+{{- '\\n\\n### Input:\\n' + message['input'] -}}
+{%- endif -%}
+{{- '\\n\\n### Response:' -}}
+{%- endif -%}
+{%- set ns.introduced = true -%}
+{%- else -%}
+{{- message['content'] + eos_token -}}
+{%- if not loop.last -%}
+{{- '\\n\\n' -}}
+{%- endif -%}
+{%- endif -%}
+{%- endfor -%}
+"""
 
 
 def render_chinese(instruction: str, input: str = "") -> str:

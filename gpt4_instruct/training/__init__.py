@@ -1,0 +1,1 @@
+"""Fine-tuning on the stock Transformers Trainer: tokens, batches, recipes; supervised tuning and reward models."""

@@ -1,0 +1,264 @@
+"""The stock Trainer with what a run needs beside it: exact held-out losses, honest speed, a stop before weights break.
+
+Nothing of the training loop is ours. `train` runs one Trainer in one run's folder, to its end or to where it stops.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+from gpt4_instruct.errors import InterruptedRunError, TrainingError, UsageError
+from gpt4_instruct.progress import wanted
+from gpt4_instruct.training.hardware import peak_flops
+from gpt4_instruct.training.recipes import RewardRecipe, SFTRecipe
+from gpt4_instruct.training.runs import Run
+
+__all__ = ["arguments", "exact_trainer", "train"]
+
+
+def arguments(recipe: SFTRecipe | RewardRecipe, run: Run, *, accumulation: int, held_out: bool, **more: Any) -> Any:
+    """A recipe as `transformers.TrainingArguments`.
+
+    Args:
+        recipe: what to do.
+        run: where.
+        accumulation: device batches in one step of one device.
+        held_out: whether there is something to measure on: before the first step, and at every checkpoint.
+        more: other fields of TrainingArguments.
+    """
+    from transformers import TrainingArguments
+    from transformers.trainer_utils import SaveStrategy
+
+    moments = SaveStrategy.STEPS if recipe.save_steps else SaveStrategy.EPOCH
+    try:
+        return TrainingArguments(
+            output_dir=str(run.checkpoints),
+            num_train_epochs=recipe.epochs,
+            max_steps=recipe.max_steps or -1,
+            learning_rate=recipe.learning_rate,
+            lr_scheduler_type="cosine",
+            warmup_steps=recipe.warmup,
+            weight_decay=recipe.weight_decay,
+            per_device_train_batch_size=recipe.device_batch,
+            per_device_eval_batch_size=recipe.device_batch,
+            gradient_accumulation_steps=accumulation,
+            bf16=recipe.precision == "bf16",
+            activation_checkpointing=recipe.checkpointing,
+            seed=recipe.seed,
+            save_strategy=moments,
+            save_steps=recipe.save_steps or 500,
+            save_total_limit=2,
+            eval_strategy=str(moments.value) if held_out else "no",
+            eval_steps=recipe.save_steps,
+            eval_on_start=held_out,
+            logging_steps=1,
+            logging_nan_inf_filter=False,  # a loss that is no number is to be seen
+            include_num_input_tokens_seen="all",
+            remove_unused_columns=False,
+            disable_tqdm=not wanted(),
+            report_to="none",
+            **more,
+        )
+    except (ValueError, ImportError) as error:
+        raise UsageError(f"these settings do not work here: {str(error).strip().splitlines()[0]}") from error
+
+
+@cache
+def exact_trainer() -> type:
+    """`transformers.Trainer`, made when it is first needed, for importing it takes seconds.
+
+    What it adds::
+
+        evaluate   the loss over all held-out tokens. The stock one averages the means of batches, so that the tokens of
+                   a batch with few of them count for more, and the result depends on the batch size.
+        log        tokens, supervised tokens and 6N FLOP a second beside each loss.
+    """
+    from transformers import Trainer
+
+    class ExactTrainer(Trainer):
+        """See `exact_trainer`."""
+
+        parameters = 0  # that the 6N are of
+        precision = "fp32"
+
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            self.supervised = 0.0  # tokens learnt by this process since the last log
+            self.busy_s = 0.0
+            self.tokens_before = 0.0
+
+        def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+            started = time.perf_counter()
+            self.supervised += self.count(inputs)
+            loss = super().training_step(model, inputs, num_items_in_batch)
+            self.busy_s += time.perf_counter() - started
+            return loss
+
+        def count(self, inputs: Any) -> float:
+            """What a batch teaches: its supervised tokens."""
+            if "shift_labels" in inputs:
+                return float(inputs["shift_labels"].numel())
+            return float((inputs["labels"][..., 1:] != -100).sum())
+
+        def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+            if "loss" in logs:
+                logs.update(self.speed())
+            super().log(logs, start_time)
+
+        def speed(self) -> dict[str, float]:
+            """Tokens a second over all devices, and the share of their peak that 6 N FLOP a token is."""
+            seen = float(self.state.num_input_tokens_seen)
+            tokens, self.tokens_before = seen - self.tokens_before, seen
+            learnt = self.total(self.supervised)
+            busy_s, self.busy_s, self.supervised = self.busy_s, 0.0, 0.0
+            if not busy_s or tokens <= 0:
+                return {}
+            found = {"tokens_per_second": tokens / busy_s, "supervised_tokens_per_second": learnt / busy_s}
+            peak = peak_flops(self.args.device.type, self.precision)
+            if peak is not None:
+                flops = 6 * self.parameters * tokens / busy_s
+                found["mfu"] = flops / (peak[0] * self.args.world_size)
+            return {name: round(value, 4) for name, value in found.items()}
+
+        def total(self, value: float) -> float:
+            """The sum of a number over all processes."""
+            import torch
+
+            if self.args.world_size == 1:
+                return value
+            counted = torch.tensor(value, dtype=torch.float64 if self.args.device.type == "cpu" else torch.float32)
+            return float(self.accelerator.reduce(counted.to(self.args.device), "sum"))
+
+        def evaluate(
+            self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+        ) -> dict[str, float]:
+            import torch
+
+            model = self._wrap_model(self.model, training=False) if not self.is_in_train else self.model_wrapped
+            model.eval()
+            sums = []
+            for inputs in self.get_eval_dataloader(eval_dataset):
+                with torch.no_grad(), self.compute_loss_context_manager():
+                    found = self.measure(model, self._prepare_inputs(inputs))
+                # Where processes got unequal shares, the last ones are filled up with rows from the front again.
+                sums.append(self.accelerator.gather_for_metrics(found.float()).double().cpu())
+            metrics = self.summarize(torch.cat(sums), metric_key_prefix)
+            self.log(dict(metrics))
+            self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+            return metrics
+
+        def measure(self, model: Any, inputs: Any) -> Any:
+            """The loss of a batch as a sum, and over how many tokens: [1, 2]."""
+            import torch
+
+            count = self.count(inputs)
+            loss = model(**inputs, num_items_in_batch=torch.tensor(1.0)).loss
+            return torch.stack([loss.detach().float(), torch.tensor(count, device=loss.device)])[None]
+
+        def summarize(self, found: Any, prefix: str) -> dict[str, float]:
+            """The metrics of what `measure` found."""
+            loss, count = found.sum(0).tolist()
+            return {f"{prefix}_loss": loss / count, f"{prefix}_tokens": count}
+
+    return ExactTrainer
+
+
+def train(trainer: Any, run: Run, *, base_parameters: int, precision: str) -> None:
+    """Trains to the end, from the last whole checkpoint if there is one.
+
+    On Ctrl-C, or SIGTERM as clusters send it, it finishes the step and writes a checkpoint; a second Ctrl-C leaves at
+    once.
+
+    Raises:
+        TrainingError: out of memory, or gradients that are no numbers; weights are as before that step.
+        InterruptedRunError: it was asked to stop.
+    """
+    import torch
+
+    trainer.parameters, trainer.precision = base_parameters, precision
+    if run.resumed_from is not None:
+        trainer.tokens_before = _tokens_seen(run)
+    with _stopping(trainer) as stopped:
+        try:
+            trainer.train(resume_from_checkpoint=str(run.resumed_from) if run.resumed_from else None)
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(_too_big(trainer)) from error
+        except (RuntimeError, MemoryError) as error:
+            if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+                raise TrainingError(_too_big(trainer)) from error
+            raise
+    if stopped.is_set():
+        raise InterruptedRunError(f"stopped after step {trainer.state.global_step}; the same command goes on from there")
+
+
+def _tokens_seen(run: Run) -> float:
+    from transformers import TrainerState
+
+    return float(TrainerState.load_from_json(str(run.resumed_from) + "/trainer_state.json").num_input_tokens_seen)
+
+
+def _too_big(trainer: Any) -> str:
+    ways = []
+    batch = trainer.args.per_device_train_batch_size
+    if batch > 1:
+        ways.append(f"--device-batch {batch // 2} (now {batch}; the result is the same)")
+    if not trainer.args.activation_checkpointing:
+        ways.append("--checkpointing (the result is the same)")
+    ways += ["--lora", "a lower --max-length"]
+    return f"out of memory after step {trainer.state.global_step}: try {', '.join(ways[:-1])} or {ways[-1]}"
+
+
+@contextmanager
+def _stopping(trainer: Any) -> Iterator[threading.Event]:
+    """Watches for what must end a run early: signals, and gradients that are no numbers."""
+    from transformers import TrainerCallback
+
+    stopped = threading.Event()
+
+    class Watch(TrainerCallback):  # type: ignore[misc]
+        """Stops before a broken step, and after the step in which a signal came."""
+
+        def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **more: Any) -> None:
+            import torch
+
+            grads = [each.grad for each in model.parameters() if each.grad is not None]
+            # With a distributed engine that keeps gradients to itself, the loss in the log is all there is to see.
+            norm = torch.nn.utils.get_total_norm(grads) if grads else None
+            if norm is not None and not torch.isfinite(norm):
+                raise TrainingError(
+                    f"the gradients of step {state.global_step + 1} are no numbers, so the run stopped before it; the "
+                    f"last checkpoint in {args.output_dir} is good: look at the rows, or lower --learning-rate"
+                )
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **more: Any) -> None:
+            if logs and logs.get("loss") is not None and logs["loss"] != logs["loss"]:
+                raise TrainingError(
+                    f"the loss of step {state.global_step} is no number, so the run stopped; the last checkpoint in "
+                    f"{args.output_dir} is from before it: look at the rows, or lower --learning-rate"
+                )
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> Any:
+            if stopped.is_set():
+                control.should_save = control.should_training_stop = True
+            return control
+
+    def note(number: int, frame: Any) -> None:
+        if stopped.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stopped.set()
+
+    trainer.add_callback(Watch())
+    before: dict[int, Callable[..., Any] | int | None] = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {each: signal.signal(each, note) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopped
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
