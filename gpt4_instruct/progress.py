@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["progress", "wanted"]
+__all__ = ["progress", "quiet_datasets", "wanted"]
 
 
 def wanted() -> bool:
@@ -29,3 +30,18 @@ def progress(total: Callable[[], int | None], what: str, unit: str) -> Any:
 
     visible = wanted()
     return tqdm(total=total() if visible else None, desc=what, unit=unit, disable=not visible, dynamic_ncols=True)
+
+
+@contextmanager
+def quiet_datasets() -> Iterator[None]:
+    """Keeps the bars of `datasets` out of logs and pipes."""
+    from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    if wanted() or are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()

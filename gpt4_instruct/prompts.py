@@ -112,8 +112,8 @@ def alpaca_chat_template(*, begins: bool) -> str:
     Args:
         begins: whether the tokenizer begins a text with its ``bos_token``; templates must write that themselves.
     """
-    introduction = ALPACA_NO_INPUT.split("### Instruction:")[0]
-    with_input = ALPACA.split("### Instruction:")[0]
+    introduction = ALPACA_NO_INPUT.split("### Instruction:", maxsplit=1)[0]
+    with_input = ALPACA.split("### Instruction:", maxsplit=1)[0]
     pieces = {
         "BOS": "{{- bos_token -}}" if begins else "",
         "BEFORE": json.dumps(introduction),

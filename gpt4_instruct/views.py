@@ -11,12 +11,11 @@ came from stays in the dataset that it was read from.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from itertools import permutations
 from typing import TYPE_CHECKING, Any, Literal
 
 from gpt4_instruct.errors import SourceError, UnknownNameError, UsageError
-from gpt4_instruct.progress import wanted
+from gpt4_instruct.progress import quiet_datasets
 from gpt4_instruct.prompts import render_alpaca
 from gpt4_instruct.records import Reject, Sample, Scored
 from gpt4_instruct.sources.shapes import samples
@@ -78,26 +77,11 @@ def as_view(dataset: Dataset, view: str, *, pairs: Pairs = "all") -> Dataset:
     if not len(dataset):  # `map` would leave it as it is
         return dataset.from_dict({name: [] for name in columns}, features=features)
     names = dataset.column_names
-    with _quiet():
+    with quiet_datasets():
         found: Dataset = dataset.map(
             read, batched=True, with_indices=True, remove_columns=names, features=features, desc=f"as {view}"
         )
     return found
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps the bar of `datasets` out of logs and pipes."""
-    from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-
-    if wanted() or are_progress_bars_disabled():
-        yield
-        return
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        enable_progress_bars()
 
 
 def _features(columns: tuple[str, ...]) -> Features:

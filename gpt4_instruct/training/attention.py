@@ -59,14 +59,23 @@ def _mask(*, q_length: int, kv_length: int, attention_mask: Any = None, **option
 
 
 def _attend(
-    module: Any, query: Any, key: Any, value: Any, attention_mask: Any, *, segments: list[int] | None = None, **options: Any
+    module: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    attention_mask: Any,
+    *,
+    segments: list[int] | None = None,
+    **options: Any,
 ) -> tuple[Any, None]:
     """Attention [1, heads, T, size] -> [1, T, heads, size], each of `segments` for itself."""
     import torch
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     if not segments or len(segments) == 1:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+        alone: tuple[Any, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+        return alone
     rows = zip(query.split(segments, 2), key.split(segments, 2), value.split(segments, 2), strict=True)
     outputs = [sdpa_attention_forward(module, *row, None, **options)[0] for row in rows]
-    return torch.cat(outputs, dim=1), None
+    whole: Any = torch.cat(outputs, dim=1)
+    return whole, None

@@ -98,7 +98,9 @@ def split(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Samp
     >>> len(learnt), len(held), {one.instruction for one in held} & {one.instruction for one in learnt}
     (32, 8, set())
     """
-    keys = [hashlib.sha256(f"{seed}\0{one.instruction}\0{one.input}".encode("utf-8", "replace")).digest() for one in samples]
+    keys = [
+        hashlib.sha256(f"{seed}\0{one.instruction}\0{one.input}".encode("utf-8", "replace")).digest() for one in samples
+    ]
     prompts = sorted(set(keys))
     count = max(1, round(share * len(prompts))) if share and len(prompts) > 1 else 0
     held = set(prompts[:count])

@@ -1,4 +1,4 @@
-"""A base model and its tokenizer, made fit for training: a pad token where one is needed, embeddings for every token."""
+"""A base model and its tokenizer, made fit for training: a pad token where one is needed, room for every token."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """What a run is made with: the paper's numbers, and those of a demonstration on any computer.
 
-    llama-gpt4, llama-gpt4-cn     section 3.1 of the paper gives the Alpaca recipe (tatsu-lab/stanford_alpaca @ 761dc5bf,
-                                  README.md): 3 epochs, 2e-5, cosine, 3 % warm-up, no weight decay, 512 tokens. The
-                                  release trained on 16 GPUs, one row each, accumulated 4 times: 64 rows a step.
-    opt-1.3b                      section 3.2: OPT-1.3B with a scalar head, one epoch; the paper gives no more.
-    smollm2-demo                  ours: a 135-million-parameter model on a laptop's processor.
+llama-gpt4, llama-gpt4-cn     section 3.1 of the paper gives the Alpaca recipe (tatsu-lab/stanford_alpaca @ 761dc5bf,
+                              README.md): 3 epochs, 2e-5, cosine, 3 % warm-up, no weight decay, 512 tokens. The
+                              release trained on 16 GPUs, one row each, accumulated 4 times: 64 rows a step.
+opt-1.3b                      section 3.2: OPT-1.3B with a scalar head, one epoch; the paper gives no more.
+smollm2-demo                  ours: a 135-million-parameter model on a laptop's processor.
 """
 
 from __future__ import annotations

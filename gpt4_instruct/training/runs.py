@@ -1,9 +1,9 @@
 """The folder of a run, which the same command goes on in after a kill, and finds finished after the end::
 
-    README.md  model.safetensors  config.json  tokenizer.json  ...     the model
-    training.json                    what the run was and found; written last: a folder with it is finished
-    checkpoints/run.json             what the run is
-    checkpoints/checkpoint-200/      the model, the optimizer and the order of rows after 200 steps
+README.md  model.safetensors  config.json  tokenizer.json  ...     the model
+training.json                    what the run was and found; written last: a folder with it is finished
+checkpoints/run.json             what the run is
+checkpoints/checkpoint-200/      the model, the optimizer and the order of rows after 200 steps
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Run:
             raise OutputError(f"{folder} is a file: name a folder")
         try:
             held = {each.name for each in folder.iterdir()} if folder.is_dir() else set()
-            if held and FACTS not in held and _RUN not in (os.listdir(self.checkpoints) if self.checkpoints.is_dir() else ()):
+            if held and FACTS not in held and not (self.checkpoints / _RUN).is_file():
                 raise OutputError(f"{folder} is not empty and holds no training run: name another folder with --out")
             if overwrite:
                 for name in held:  # the model is written over in the end, unless the run is killed before
@@ -68,12 +68,16 @@ class Run:
                         shutil.rmtree(self.checkpoints)
                 (folder / FACTS).unlink(missing_ok=True)
             if (folder / FACTS).is_file():
-                raise OutputExistsError(f"{folder} holds a finished run: --overwrite trains anew, --out names another folder")
+                raise OutputExistsError(
+                    f"{folder} holds a finished run: --overwrite trains anew, --out names another folder"
+                )
             if (self.checkpoints / _RUN).is_file():
                 self._compare(what)
             self.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"cannot write {folder}: {error.strerror or error}: name another folder with --out") from error
+            raise OutputError(
+                f"cannot write {folder}: {error.strerror or error}: name another folder with --out"
+            ) from error
         write_json(self.checkpoints / _RUN, what)
         for each in self._newest_first():
             if not _whole(each):  # a kill cut it off
@@ -85,8 +89,8 @@ class Run:
         other = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
         if other:
             raise OutputExistsError(
-                f"{self.folder} holds an unfinished run with another {', '.join(other)}: give the same to go on with it, "
-                "--overwrite to train anew, or another --out"
+                f"{self.folder} holds an unfinished run with another {', '.join(other)}: give the same to go on with "
+                "it, --overwrite to train anew, or another --out"
             )
 
     def _newest_first(self) -> list[Path]:
@@ -124,7 +128,9 @@ def running(folder: Path, what: dict[str, Any], *, overwrite: bool) -> Iterator[
     try:
         own.acquire()
     except Timeout:
-        raise OutputError(f"another process trains in {folder}: wait for it, or name another folder with --out") from None
+        raise OutputError(
+            f"another process trains in {folder}: wait for it, or name another folder with --out"
+        ) from None
     try:
         yield Run(folder, what, overwrite=overwrite, main=True)
     finally:

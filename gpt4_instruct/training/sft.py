@@ -90,7 +90,6 @@ def _run(
     kept: list[Sample],
     trainer_options: dict[str, Any],
 ) -> Trained:
-    import torch
     from transformers import set_seed
 
     counts: Counter[str] = Counter()
@@ -111,7 +110,9 @@ def _run(
             return flat_batch(features, project_all=not projects_some)
         return padded_batch(features, tokenizer.pad_token_id or 0)
 
-    options: dict[str, Any] = {} if flat else {"train_sampling_strategy": "group_by_length", "length_column_name": "length"}
+    options: dict[str, Any] = (
+        {} if flat else {"train_sampling_strategy": "group_by_length", "length_column_name": "length"}
+    )
     if plan.packing:
         options["per_device_train_batch_size"] = 1
     settings = arguments(

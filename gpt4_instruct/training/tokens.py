@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpt4_instruct.errors import SourceError, UnknownNameError, UsageError
+from gpt4_instruct.progress import quiet_datasets
 from gpt4_instruct.prompts import render_alpaca
 from gpt4_instruct.records import Reject
 from gpt4_instruct.sources.shapes import samples
@@ -69,7 +70,9 @@ class Encoder:
         if template == "chat" and not tokenizer.chat_template:
             raise UsageError(f"{_name(tokenizer)} has no chat template: use the alpaca template")
         if tokenizer.eos_token_id is None:
-            raise UsageError(f"{_name(tokenizer)} has no end-of-text token, so no model would learn to stop: set eos_token")
+            raise UsageError(
+                f"{_name(tokenizer)} has no end-of-text token, so no model would learn to stop: set eos_token"
+            )
         if max_length < 2:
             raise UsageError(f"max_length is {max_length}, but a prompt and an answer take 2 tokens or more")
         self.tokenizer, self.max_length, self.template = tokenizer, max_length, template
@@ -162,7 +165,11 @@ def _start(encoded: Any, boundary: int, more: bool) -> int | None:
     if start is None or encoded.token_to_chars(start)[0] != boundary:
         return None
     # A byte-level character may be several tokens, and so may the one before it; none of those is across.
-    return None if start and encoded.token_to_chars(start - 1) and encoded.token_to_chars(start - 1)[1] > boundary else start
+    return (
+        None
+        if start and encoded.token_to_chars(start - 1) and encoded.token_to_chars(start - 1)[1] > boundary
+        else start
+    )
 
 
 def _name(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -218,19 +225,22 @@ def encode(
         return _columns(encoder.encode(texts), told)
 
     features = Features({"input_ids": List(Value("int32")), "labels": List(Value("int32")), "length": Value("int32")})
-    encoded = dataset.with_format(None).map(
-        read,
-        with_indices=True,
-        batched=True,
-        batch_size=_BATCH,
-        remove_columns=dataset.column_names,
-        features=features,
-        load_from_cache_file=False,  # the counts come from reading
-        desc="tokens",
-    )
+    with quiet_datasets():
+        encoded: Dataset = dataset.with_format(None).map(
+            read,
+            with_indices=True,
+            batched=True,
+            batch_size=_BATCH,
+            remove_columns=dataset.column_names,
+            features=features,
+            load_from_cache_file=False,  # the counts come from reading
+            desc="tokenizing",
+        )
     if not len(encoded):
         why = ", ".join(f"{told[name]} {name}" for name in ("dropped_no_answer", "dropped_too_long") if told[name])
-        raise SourceError(f"no row has anything to learn ({why or 'there are none'}): is max_length={max_length} too short?")
+        raise SourceError(
+            f"no row has anything to learn ({why or 'there are none'}): is max_length={max_length} too short?"
+        )
     return encoded
 
 

@@ -81,7 +81,7 @@ def exact_trainer() -> type:
     """
     from transformers import Trainer
 
-    class ExactTrainer(Trainer):
+    class ExactTrainer(Trainer):  # type: ignore[misc]
         """See `exact_trainer`."""
 
         parameters = 0  # that the 6N are of
@@ -150,7 +150,7 @@ def exact_trainer() -> type:
                 sums.append(self.accelerator.gather_for_metrics(found.float()).double().cpu())
             metrics = self.summarize(torch.cat(sums), metric_key_prefix)
             self.log(dict(metrics))
-            self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+            self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
             return metrics
 
         def measure(self, model: Any, inputs: Any) -> Any:
@@ -194,7 +194,9 @@ def train(trainer: Any, run: Run, *, base_parameters: int, precision: str) -> No
                 raise TrainingError(_too_big(trainer)) from error
             raise
     if stopped.is_set():
-        raise InterruptedRunError(f"stopped after step {trainer.state.global_step}; the same command goes on from there")
+        raise InterruptedRunError(
+            f"stopped after step {trainer.state.global_step}; the same command goes on from there"
+        )
 
 
 def _tokens_seen(run: Run) -> float:

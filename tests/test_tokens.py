@@ -1,0 +1,215 @@
+"""Rows as tokens: the prompt's ids are those of asking, the answer's text comes back whole, and nothing else is learnt."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import pytest
+from datasets import Dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpt4_instruct.errors import SourceError, UnknownNameError, UsageError
+from gpt4_instruct.prompts import alpaca_chat_template, render_alpaca
+from gpt4_instruct.training.tokens import IGNORED, Encoder, encode
+from tests.smollm2 import needs_smollm2
+from tests.tiny import FAMILIES, needs_training, rows, tiny_tokenizer
+
+pytestmark = needs_training
+
+MERGES = [":\n", ":\n\n", ":)", ": ", "  ", "\n\n", " a", "木星", "。\n", "</s>"]
+
+
+def merging(kind: str):
+    """Tokenizers that have a token across the prompt's end: ``:`` and newlines, ``:)`` and so on."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    backend = Tokenizer(models.BPE(unk_token="<unk>") if kind == "metaspace" else models.BPE())
+    if kind == "metaspace":  # as LLaMA: a text begins with a space that is not in it
+        backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+        backend.decoder = decoders.Metaspace(prepend_scheme="first", split=False)
+        alphabet = list({letter for text in MERGES for letter in text} | set(render_alpaca("a", "b")))
+    else:  # as LLaMA 3 and Qwen: punctuation and the newlines behind it are one piece
+        pattern = Regex(r"[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s*[\p{L}\p{N}]+|\s+")
+        backend.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(pattern, "isolated"),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
+        backend.decoder = decoders.ByteLevel()
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=900, special_tokens=["<unk>", "</s>"], initial_alphabet=alphabet, show_progress=False
+    )
+    corpus = [f"Response{merge}{merge}Response{merge}" for merge in MERGES[:-1] for _ in range(20)]
+    backend.train_from_iterator([*corpus, *(" ".join(each.values()) for each in rows(160))], trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>", unk_token="<unk>")
+
+
+TOKENIZERS = {
+    "byte-level": lambda: tiny_tokenizer("qwen2"),
+    "begins": lambda: tiny_tokenizer("llama"),
+    "same end": lambda: tiny_tokenizer("opt"),
+    "punctuation": lambda: merging("punctuation"),
+    "metaspace": lambda: merging("metaspace"),
+}
+
+
+@pytest.fixture(scope="module")
+def made():
+    return {name: make() for name, make in TOKENIZERS.items()}
+
+
+def two_passes(tokenizer, prompt: str, completion: str) -> tuple[list[int], list[int]]:
+    asked = tokenizer(prompt, split_special_tokens=True)["input_ids"]
+    return asked, tokenizer(prompt + completion, split_special_tokens=True)["input_ids"]
+
+
+letters = st.sampled_from([*MERGES, "a", "b c", "木", "é", "🙂", "Response", "###", "\t", " ", "\n", "<", "1"])
+texts = st.lists(letters, min_size=1, max_size=6).map("".join)
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+@given(instruction=texts, output=texts)
+@settings(max_examples=120, deadline=None)
+def test_the_prompt_is_as_when_asked_and_the_answer_comes_back(made, name, instruction, output):
+    tokenizer = made[name]
+    prompt = render_alpaca(instruction)
+    (found,) = Encoder(tokenizer, 4_096).encode([(prompt, output)])
+    asked, whole = two_passes(tokenizer, prompt, output)
+    assert found.ids[: found.prompt] == asked
+    assert found.ids[-1] == tokenizer.eos_token_id and tokenizer.eos_token_id not in found.ids[found.prompt : -1]
+    if whole[: len(asked)] == asked:  # no token lies across: one pass and two are the same
+        assert found.ids[:-1] == whole
+    if tokenizer.unk_token_id is None or tokenizer.unk_token_id not in found.ids:
+        assert tokenizer.decode(found.ids[:-1], clean_up_tokenization_spaces=False).endswith(prompt + output)
+
+
+@pytest.mark.parametrize(("name", "output"), [("punctuation", "\nYes."), ("punctuation", "\n\nYes.")])
+def test_a_token_across_the_boundary_is_parted(made, name, output):
+    tokenizer = made[name]
+    prompt = render_alpaca("Name one.")
+    asked, whole = two_passes(tokenizer, prompt, output)
+    assert whole[: len(asked)] != asked, "the example has no such token"
+    (found,) = Encoder(tokenizer).encode([(prompt, output)])
+    assert found.ids[: found.prompt] == asked
+    assert tokenizer.decode(found.ids[found.prompt : -1]) == output
+
+
+def test_a_tokenizer_without_offsets_gives_the_same(made):
+    class Slow:
+        """What a tokenizer in Python offers."""
+
+        is_fast = False
+
+        def __init__(self, fast):
+            self.fast = fast
+
+        def __getattr__(self, name):
+            return getattr(self.fast, name)
+
+        def __call__(self, *args, **options):
+            return self.fast(*args, **options)
+
+    pairs = [(render_alpaca(each["instruction"], each["input"]), each["output"]) for each in rows(40)]
+    fast = made["begins"]
+    assert Encoder(Slow(fast)).encode(pairs) == Encoder(fast).encode(pairs)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_chat_template_asks_in_the_bytes_that_were_learnt(family):
+    tokenizer = tiny_tokenizer(family)
+    encoder = Encoder(tokenizer)
+    tokenizer.chat_template = alpaca_chat_template(begins=family != "qwen2")
+    for row in rows(40):
+        question = {"role": "user", "content": row["instruction"], "input": row["input"]}
+        prompt, output = encoder.render(row["instruction"], row["input"], row["output"])
+        assert tokenizer.apply_chat_template([question], tokenize=False, add_generation_prompt=True).endswith(prompt)
+        (found,) = encoder.encode([(prompt, output)])
+        asked = tokenizer.apply_chat_template([question], add_generation_prompt=True)["input_ids"]
+        assert asked == found.ids[: found.prompt]
+        rendered = [{"role": "user", "content": prompt}]  # as a teacher is asked
+        assert tokenizer.apply_chat_template(rendered, add_generation_prompt=True)["input_ids"] == asked
+        answered = [question, {"role": "assistant", "content": row["output"]}]
+        assert tokenizer.apply_chat_template(answered)["input_ids"] == found.ids
+
+
+def test_the_base_models_own_template_is_learnt_up_to_its_end():
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = (
+        "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}{{ eos_token }}\n{% endfor %}"
+        "{% if add_generation_prompt %}[assistant]{% endif %}"
+    )
+    encoder = Encoder(tokenizer, template="chat")
+    prompt, completion = encoder.render("Add.", "1 2", "3")
+    assert (prompt, completion) == ("[user]Add.\n\n1 2</s>\n[assistant]", "3</s>\n")
+    (found,) = encoder.encode([(prompt, completion)])
+    assert tokenizer.decode(found.ids[: found.prompt]) == prompt
+    assert tokenizer.decode(found.ids[found.prompt :]) == "3</s>"
+
+
+def test_rows_become_columns_and_what_is_dropped_is_counted():
+    tokenizer = tiny_tokenizer()
+    data = [*rows(20), {"instruction": "a b c " * 200, "input": "", "output": "x"}, {**rows(1)[0], "output": " "}]
+    data.append({**rows(1)[0], "output": "a b c " * 200})
+    counts: Counter[str] = Counter()
+    found = encode(Dataset.from_list(data), tokenizer, 400, counts=counts)
+    assert len(found) == 21 and found.column_names == ["input_ids", "labels", "length"]
+    assert (counts["rows"], counts["dropped_no_answer"], counts["dropped_too_long"], counts["truncated"]) == (
+        23,
+        1,
+        1,
+        1,
+    )
+    assert counts["tokens"] == sum(found["length"])
+    assert counts["supervised_tokens"] == sum(label != IGNORED for labels in found["labels"] for label in labels)
+    for row, source in zip(found, [*data[:20], data[22]], strict=True):
+        learnt = [label for label in row["labels"] if label != IGNORED]
+        assert row["input_ids"][-len(learnt) :] == learnt and len(row["input_ids"]) == row["length"] <= 400
+        text = tokenizer.decode(learnt)
+        assert (source["output"] + "</s>").startswith(text) and (row["length"] == 400 or text.endswith("</s>"))
+
+
+def test_other_shapes_are_read_and_what_cannot_be_is_one_line():
+    tokenizer = tiny_tokenizer()
+    chats = Dataset.from_list(
+        [{"messages": [{"role": "user", "content": "说出最大的行星。"}, {"role": "assistant", "content": "木星。"}]}]
+    )
+    found = encode(chats, tokenizer)
+    text = tokenizer.decode(found[0]["input_ids"], skip_special_tokens=True)
+    assert text == render_alpaca("说出最大的行星。") + "木星。"
+    with pytest.raises(SourceError, match="row 0 of the data cannot be read"):
+        encode(Dataset.from_list([{"text": 1}]), tokenizer)
+    with pytest.raises(SourceError, match="is max_length=8 too short"):
+        encode(Dataset.from_list(rows(3)), tokenizer, 8)
+    with pytest.raises(UnknownNameError, match="alpaca"):
+        encode(chats, tokenizer, template="alpca")
+    with pytest.raises(UsageError, match="has no chat template"):
+        encode(chats, tokenizer, template="chat")
+    with pytest.raises(UsageError, match="max_length is 1"):
+        encode(chats, tokenizer, 1)
+    tokenizer.eos_token = None
+    with pytest.raises(UsageError, match="no end-of-text token"):
+        encode(chats, tokenizer)
+
+
+@needs_smollm2
+def test_real_rows_with_a_real_tokenizer(shared_data):
+    from transformers import AutoTokenizer
+
+    from gpt4_instruct.models import smollm2_folder
+
+    tokenizer = AutoTokenizer.from_pretrained(smollm2_folder())
+    for name in ("alpaca_gpt4_en_500.json", "alpaca_gpt4_zh_500.json"):
+        data = json.loads((shared_data / name).read_text())
+        pairs = [(render_alpaca(each["instruction"], each["input"]), each["output"]) for each in data]
+        across = 0
+        for (prompt, output), found in zip(pairs, Encoder(tokenizer, 100_000).encode(pairs), strict=True):
+            asked, whole = two_passes(tokenizer, prompt, output)
+            across += whole[: len(asked)] != asked
+            assert found.ids[: found.prompt] == asked
+            assert tokenizer.decode(found.ids[:-1], clean_up_tokenization_spaces=False) == prompt + output
+        assert across, "no real row has a token across the boundary"
