@@ -32,39 +32,43 @@ def arguments(recipe: SFTRecipe | RewardRecipe, run: Run, *, accumulation: int, 
         held_out: whether there is something to measure on: before the first step, and at every checkpoint.
         more: other fields of TrainingArguments.
     """
+    import torch
     from transformers import TrainingArguments
     from transformers.trainer_utils import SaveStrategy
 
+    accelerated = torch.accelerator.is_available()
     moments = SaveStrategy.STEPS if recipe.save_steps else SaveStrategy.EPOCH
+    fields = {
+        "output_dir": str(run.checkpoints),
+        "num_train_epochs": recipe.epochs,
+        "max_steps": recipe.max_steps or -1,
+        "learning_rate": recipe.learning_rate,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": recipe.warmup,
+        "weight_decay": recipe.weight_decay,
+        "per_device_train_batch_size": recipe.device_batch,
+        "per_device_eval_batch_size": recipe.device_batch,
+        "gradient_accumulation_steps": accumulation,
+        "bf16": recipe.precision == "bf16",
+        "use_cpu": not accelerated,  # else bf16 is refused
+        "dataloader_pin_memory": accelerated,
+        "activation_checkpointing": recipe.checkpointing,
+        "seed": recipe.seed,
+        "save_strategy": moments,
+        "save_steps": recipe.save_steps or 500,
+        "save_total_limit": 2,
+        "eval_strategy": str(moments.value) if held_out else "no",
+        "eval_steps": recipe.save_steps,
+        "eval_on_start": held_out,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,  # a loss that is no number is to be seen
+        "include_num_input_tokens_seen": "all",
+        "remove_unused_columns": False,
+        "disable_tqdm": not wanted(),
+        "report_to": "none",
+    }
     try:
-        return TrainingArguments(
-            output_dir=str(run.checkpoints),
-            num_train_epochs=recipe.epochs,
-            max_steps=recipe.max_steps or -1,
-            learning_rate=recipe.learning_rate,
-            lr_scheduler_type="cosine",
-            warmup_steps=recipe.warmup,
-            weight_decay=recipe.weight_decay,
-            per_device_train_batch_size=recipe.device_batch,
-            per_device_eval_batch_size=recipe.device_batch,
-            gradient_accumulation_steps=accumulation,
-            bf16=recipe.precision == "bf16",
-            activation_checkpointing=recipe.checkpointing,
-            seed=recipe.seed,
-            save_strategy=moments,
-            save_steps=recipe.save_steps or 500,
-            save_total_limit=2,
-            eval_strategy=str(moments.value) if held_out else "no",
-            eval_steps=recipe.save_steps,
-            eval_on_start=held_out,
-            logging_steps=1,
-            logging_nan_inf_filter=False,  # a loss that is no number is to be seen
-            include_num_input_tokens_seen="all",
-            remove_unused_columns=False,
-            disable_tqdm=not wanted(),
-            report_to="none",
-            **more,
-        )
+        return TrainingArguments(**{**fields, **more})
     except (ValueError, ImportError) as error:
         raise UsageError(f"these settings do not work here: {str(error).strip().splitlines()[0]}") from error
 
