@@ -23,7 +23,7 @@ from gpt4_instruct.training.tokens import IGNORED
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["best_fit", "flat_batch", "pack", "padded_batch"]
+__all__ = ["best_fit", "flat_batch", "flat_text", "pack", "padded_batch"]
 
 
 def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
@@ -108,30 +108,44 @@ def flat_batch(rows: Sequence[Mapping[str, Any]], *, project_all: bool = False) 
     """
     import torch
 
-    lengths = np.concatenate([each.get("lengths") or [len(each["input_ids"])] for each in rows]).astype(np.int64)
-    ends = np.cumsum(lengths)
-    starts = ends - lengths
-    ids = np.concatenate([each["input_ids"] for each in rows]).astype(np.int64)
+    lengths = [length for each in rows for length in each.get("lengths") or [len(each["input_ids"])]]
+    batch = flat_text(np.concatenate([each["input_ids"] for each in rows]), lengths)
     labels = np.concatenate([each["labels"] for each in rows]).astype(np.int64)
-    labels[starts] = IGNORED  # nothing comes before a row's first token
-    positions = np.arange(len(ids)) - np.repeat(starts, lengths)
-    bounds = torch.from_numpy(np.concatenate([[0], ends]).astype(np.int32))
-    longest = int(lengths.max())
-    batch: dict[str, Any] = {
-        "input_ids": torch.from_numpy(ids)[None],
-        "position_ids": torch.from_numpy(positions)[None],
-        "labels": torch.from_numpy(labels)[None],
-        "cu_seq_lens_q": bounds,
-        "cu_seq_lens_k": bounds,
-        "max_length_q": longest,
-        "max_length_k": longest,
-        "segments": lengths.tolist(),
-    }
+    labels[batch["cu_seq_lens_q"][:-1]] = IGNORED  # nothing comes before a row's first token
+    batch["labels"] = torch.from_numpy(labels)[None]
     if not project_all:
         (learnt,) = np.nonzero(labels != IGNORED)
         batch["shift_labels"] = torch.from_numpy(labels[learnt])[None]
         batch["logits_to_keep"] = torch.from_numpy(learnt - 1)
     return batch
+
+
+def flat_text(ids: Any, lengths: Sequence[int]) -> dict[str, Any]:
+    """What a model needs to know of texts that are laid end to end.
+
+    Args:
+        ids: of all texts' tokens [T].
+        lengths: of the texts, in tokens.
+
+    Returns:
+        as `flat_batch`, but for the labels.
+    """
+    import torch
+
+    sizes = np.asarray(lengths, dtype=np.int64)
+    ends = np.cumsum(sizes)
+    positions = np.arange(len(ids)) - np.repeat(ends - sizes, sizes)
+    bounds = torch.from_numpy(np.concatenate([[0], ends]).astype(np.int32))
+    longest = int(sizes.max())
+    return {
+        "input_ids": torch.from_numpy(np.asarray(ids, dtype=np.int64))[None],
+        "position_ids": torch.from_numpy(positions)[None],
+        "cu_seq_lens_q": bounds,
+        "cu_seq_lens_k": bounds,
+        "max_length_q": longest,
+        "max_length_k": longest,
+        "segments": sizes.tolist(),
+    }
 
 
 def padded_batch(rows: Sequence[Mapping[str, Any]], pad: int) -> dict[str, Any]:

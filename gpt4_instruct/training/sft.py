@@ -10,39 +10,23 @@ parted between devices and batches: the loss of a step is the mean over all of i
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gpt4_instruct.errors import SourceError, UsageError
-from gpt4_instruct.models import quiet
 from gpt4_instruct.records import Sample
 from gpt4_instruct.training.attention import separate_rows
 from gpt4_instruct.training.batches import flat_batch, pack, padded_batch
 from gpt4_instruct.training.data import read, split
-from gpt4_instruct.training.hardware import describe_hardware, peak_flops
-from gpt4_instruct.training.loading import add_lora, find_base, load_causal, load_tokenizer, require, use_template
+from gpt4_instruct.training.finishing import Trained, accumulation, finish
+from gpt4_instruct.training.loading import add_lora, find_base, load_causal, load_tokenizer, require
 from gpt4_instruct.training.recipes import SFT_RECIPES, SFTRecipe, recipe
 from gpt4_instruct.training.runs import Run, running
 from gpt4_instruct.training.tokens import encode
-from gpt4_instruct.training.trainer import arguments, exact_trainer, train
+from gpt4_instruct.training.trainer import arguments, exact_trainer
 
 __all__ = ["Trained", "run_sft"]
-
-
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """A finished run.
-
-    Attributes:
-        folder: the model, its tokenizer and its card.
-        facts: as in ``training.json``.
-    """
-
-    folder: Path
-    facts: dict[str, Any]
 
 
 def run_sft(
@@ -122,7 +106,11 @@ def _run(
         held_out=measured is not None,
         **{**options, **trainer_options},
     )
-    settings.gradient_accumulation_steps = _accumulation(plan, len(encoded) / len(prepared), settings.world_size)
+    if plan.packing:
+        rows_each = len(encoded) / len(prepared)
+        settings.gradient_accumulation_steps = max(1, round(plan.batch_size / (rows_each * settings.world_size)))
+    else:
+        settings.gradient_accumulation_steps = accumulation(plan, settings.world_size)
     trainer = exact_trainer()(
         model=model,
         args=settings,
@@ -131,36 +119,15 @@ def _run(
         data_collator=collate,
         processing_class=tokenizer,
     )
-    trainer.accelerator.wait_for_everyone()
-    run.look()
-    started = time.time()
-    train(trainer, run, base_parameters=parameters, precision=plan.precision)
-    seconds = time.time() - started
-    if trainer.state.log_history and measured is not None and not _just_measured(trainer):
-        trainer.evaluate()
-    use_template(tokenizer, plan.template)
-    _save(trainer, run, tokenizer, plan)
-    peak = peak_flops(settings.device.type, plan.precision)
     facts = {
         "kind": "sft",
         "base": {"name": base.name, "identity": base.identity, "licence": base.licence, "parameters": parameters},
         "data": {**rows.facts(), "held_out_rows": len(kept)},
         "tokens": dict(counts),
         "template": plan.template,
-        "recipe": dataclasses.asdict(plan),
-        "steps": trainer.state.global_step,
-        "tokens_seen": int(trainer.state.num_input_tokens_seen),
-        "seconds": round(seconds, 1),
-        "hardware": {
-            **describe_hardware(settings.device.type, settings.world_size),
-            "peak_flops": peak and {"flops": peak[0], "from": peak[1]},
-        },
-        "log": trainer.state.log_history,
     }
-    if trainer.is_world_process_zero():
-        run.finish(facts)
-    trainer.accelerator.wait_for_everyone()
-    return Trained(run.folder, facts)
+    dtype = "bfloat16" if plan.precision == "bf16" else "float32"
+    return finish(trainer, run, plan, tokenizer, facts, parameters=parameters, template=plan.template, dtype=dtype)
 
 
 def _dataset(samples: list[Sample]) -> Any:
@@ -184,49 +151,3 @@ def _takes(model: Any, argument: str) -> bool:
     import inspect
 
     return argument in inspect.signature(model.forward).parameters
-
-
-def _accumulation(plan: SFTRecipe, rows_each: float, devices: int) -> int:
-    """Device batches in a step of one device, so that a step has `batch_size` rows over all devices."""
-    if plan.packing:
-        return max(1, round(plan.batch_size / (rows_each * devices)))
-    whole, rest = divmod(plan.batch_size, plan.device_batch * devices)
-    if rest:
-        raise UsageError(
-            f"a batch of {plan.batch_size} rows cannot be parted into {plan.device_batch} rows on each of {devices} "
-            "devices: change --batch-size or --device-batch"
-        )
-    return whole
-
-
-def _just_measured(trainer: Any) -> bool:
-    step = trainer.state.global_step
-    return any("eval_loss" in each and each["step"] == step for each in trainer.state.log_history)
-
-
-def _save(trainer: Any, run: Run, tokenizer: Any, plan: SFTRecipe) -> None:
-    """Writes model and tokenizer: full weights also of adapters, which are kept beside them."""
-    import torch
-
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    whole = not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
-    if plan.lora and whole:
-        if trainer.is_world_process_zero():
-            model.save_pretrained(run.folder / "adapter")
-        model = model.merge_and_unload()
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    inner.config.use_cache = True
-    inner.set_attn_implementation("sdpa")
-    generation = inner.generation_config
-    generation.eos_token_id = tokenizer.eos_token_id
-    generation.pad_token_id = tokenizer.pad_token_id
-    generation.do_sample = True  # else a server that reads the folder would ignore a request's temperature
-    with quiet():
-        if whole:
-            if trainer.is_world_process_zero():
-                model.to(torch.bfloat16 if plan.precision == "bf16" else torch.float32)
-                model.save_pretrained(run.folder)
-        else:
-            trainer.save_model(str(run.folder))
-        if trainer.is_world_process_zero():
-            tokenizer.save_pretrained(run.folder)

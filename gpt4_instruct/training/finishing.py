@@ -1,0 +1,145 @@
+"""What every run comes down to, whatever it teaches: train, measure once more, write the model, then the facts."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gpt4_instruct.errors import UsageError
+from gpt4_instruct.models import quiet
+from gpt4_instruct.training.hardware import describe_hardware, peak_flops
+from gpt4_instruct.training.loading import use_template
+from gpt4_instruct.training.recipes import RewardRecipe, SFTRecipe
+from gpt4_instruct.training.runs import Run
+from gpt4_instruct.training.trainer import train
+
+__all__ = ["Trained", "accumulation", "finish"]
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A finished run.
+
+    Attributes:
+        folder: the model, its tokenizer and its card.
+        facts: as in ``training.json``.
+    """
+
+    folder: Path
+    facts: dict[str, Any]
+
+
+def accumulation(plan: SFTRecipe | RewardRecipe, devices: int) -> int:
+    """Device batches in a step of one device, so that a step has `batch_size` rows over all devices.
+
+    Raises:
+        UsageError: there is no such number.
+    """
+    whole, rest = divmod(plan.batch_size, plan.device_batch * devices)
+    if rest:
+        raise UsageError(
+            f"a batch of {plan.batch_size} rows cannot be parted into {plan.device_batch} rows on each of {devices} "
+            "devices: change --batch-size or --device-batch"
+        )
+    return whole
+
+
+def finish(
+    trainer: Any,
+    run: Run,
+    plan: SFTRecipe | RewardRecipe,
+    tokenizer: Any,
+    facts: dict[str, Any],
+    *,
+    parameters: int,
+    template: str,
+    dtype: str,
+) -> Trained:
+    """Trains from where the run stands to its end, and writes what came of it.
+
+    Args:
+        trainer: of `exact_trainer`.
+        run: where.
+        plan: its recipe.
+        tokenizer: is saved beside the model, with the chat template of `template`.
+        facts: what is known before: kind, base, data, tokens.
+        parameters: of the base model, for its FLOP.
+        template: ``"alpaca"`` or ``"chat"``.
+        dtype: of the weights that are written: ``"float32"`` or ``"bfloat16"``.
+
+    Raises:
+        TrainingError, InterruptedRunError: as `trainer.train`.
+    """
+    settings = trainer.args
+    trainer.accelerator.wait_for_everyone()
+    run.look()
+    started = time.time()
+    train(trainer, run, base_parameters=parameters, precision=plan.precision)
+    seconds = time.time() - started
+    if trainer.state.log_history and trainer.eval_dataset is not None and not _just_measured(trainer):
+        trainer.evaluate()
+    use_template(tokenizer, template)
+    _save(trainer, run, tokenizer, plan, dtype)
+    peak = peak_flops(settings.device.type, plan.precision)
+    facts = {
+        **facts,
+        "recipe": dataclasses.asdict(plan),
+        "steps": trainer.state.global_step,
+        "tokens_seen": int(trainer.state.num_input_tokens_seen),
+        "seconds": round(seconds, 1),
+        "hardware": {
+            **describe_hardware(settings.device.type, settings.world_size),
+            "peak_flops": peak and {"flops": peak[0], "from": peak[1]},
+        },
+        "held_out": _last_measured(trainer.state.log_history),
+        "log": trainer.state.log_history,
+    }
+    if trainer.is_world_process_zero():
+        run.finish(facts)
+    trainer.accelerator.wait_for_everyone()
+    return Trained(run.folder, facts)
+
+
+def _just_measured(trainer: Any) -> bool:
+    step = trainer.state.global_step
+    return any("eval_loss" in each and each["step"] == step for each in trainer.state.log_history)
+
+
+def _last_measured(log: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The last metrics of what was held out, or none if nothing was."""
+    measured = [each for each in log if "eval_loss" in each]
+    if not measured:
+        return None
+    return {name.removeprefix("eval_"): value for name, value in measured[-1].items() if name.startswith("eval_")}
+
+
+def _save(trainer: Any, run: Run, tokenizer: Any, plan: SFTRecipe | RewardRecipe, dtype: str) -> None:
+    """Writes model and tokenizer: full weights also of adapters, which are kept beside them."""
+    import torch
+
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    whole = not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
+    if whole:
+        model.to(getattr(torch, dtype))  # before adapters are added to weights that may have fewer digits
+    if plan.lora and whole:
+        if trainer.is_world_process_zero():
+            model.save_pretrained(run.folder / "adapter")
+        model = model.merge_and_unload()
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner.config.use_cache = True
+    inner.set_attn_implementation("sdpa")
+    generation = getattr(inner, "generation_config", None)
+    if generation is not None:
+        generation.eos_token_id = tokenizer.eos_token_id
+        generation.pad_token_id = tokenizer.pad_token_id
+        generation.do_sample = True  # else a server that reads the folder would ignore a request's temperature
+    with quiet():
+        if not whole:
+            trainer.save_model(str(run.folder))
+        elif trainer.is_world_process_zero():
+            model.save_pretrained(run.folder)
+        if trainer.is_world_process_zero():
+            tokenizer.save_pretrained(run.folder)
