@@ -21,13 +21,18 @@ from filelock import Timeout
 from gpt4_instruct.errors import OutputError, OutputExistsError
 from gpt4_instruct.storage import lock, read_json, write_json
 
-__all__ = ["FACTS", "Run", "running"]
+__all__ = ["FACTS", "Run", "first_process", "running"]
 
 FACTS = "training.json"
 _CHECKPOINTS = "checkpoints"
 _RUN = "run.json"
 _STATE = "trainer_state.json"  # the trainer writes it last
 _WEIGHTS = ("*.safetensors", "*.bin", "pytorch_model_fsdp_0", "global_step*")
+
+
+def first_process() -> bool:
+    """Whether this is the only process of a run, or the first of several: the one that writes and prints."""
+    return os.environ.get("RANK", "0") == "0"  # as torchrun and accelerate set it
 
 
 class Run:
@@ -121,7 +126,7 @@ def running(folder: Path, what: dict[str, Any], *, overwrite: bool) -> Iterator[
         OutputError: it holds something else, cannot be written, or another process trains in it.
     """
     folder = folder.expanduser().resolve()
-    if int(os.environ.get("RANK", "0")) != 0:
+    if not first_process():
         yield Run(folder, what, overwrite=False, main=False)
         return
     own = lock(folder / FACTS, blocking=False)
