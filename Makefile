@@ -41,6 +41,7 @@ bench: $(INSTALLED)  ## Run the benchmarks, on a quiet machine; peers get enviro
 	$(BIN)/python tests/benchmarks/checks.py
 	$(BIN)/python tests/benchmarks/audit.py
 	$(BIN)/python tests/benchmarks/verb_noun.py
+	$(BIN)/python tests/benchmarks/training.py
 
 clean:  ## Remove .venv and what the tools left.
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist quickstart-data

@@ -25,7 +25,12 @@ from pathlib import Path
 from server import MODEL
 
 NAMES = ("curator", "curator-litellm", "distilabel")
-_PACKAGES = {"curator": "bespokelabs-curator", "curator-litellm": "bespokelabs-curator", "distilabel": "distilabel"}
+_PACKAGES = {
+    "curator": "bespokelabs-curator",
+    "curator-litellm": "bespokelabs-curator",
+    "distilabel": "distilabel",
+    "trl": "trl",  # of tests/benchmarks/training.py
+}
 _REQUIREMENTS = Path(__file__).with_name("peers-requirements.txt")
 _INSTALL_TIMEOUT_S = 900
 
