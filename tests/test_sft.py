@@ -1,0 +1,170 @@
+"""Supervised tuning: pinned curves, exact held-out losses, adapters, and a real model that learns what it is taught."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gpt4_instruct.errors import UsageError
+from gpt4_instruct.training.recipes import SFT_RECIPES, LoRA, SFTRecipe, changed
+from gpt4_instruct.training.sft import run_sft
+from tests.smollm2 import needs_smollm2
+from tests.tiny import FAMILIES, needs_training, rows, tiny_model
+
+pytestmark = needs_training
+
+TINY = SFTRecipe(
+    max_length=200,
+    epochs=2,
+    learning_rate=1e-2,
+    batch_size=8,
+    device_batch=4,
+    precision="fp32",
+    held_out=0.1,
+)
+# Of the first six steps; a change of loss, order, rate or tokens changes them.
+PINNED = {
+    "llama": [6.6985, 6.6979, 6.6918, 6.5720, 6.5558, 6.3800],
+    "opt": [6.6943, 6.6939, 6.6668, 6.5143, 6.5133, 6.2455],
+    "qwen2": [6.6899, 6.6914, 6.6565, 6.5203, 6.5271, 6.2900],
+}
+
+
+def losses(facts):
+    return [each["loss"] for each in facts["log"] if "loss" in each]
+
+
+def measured(facts):
+    return [each["eval_loss"] for each in facts["log"] if "eval_loss" in each]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_curve_is_pinned_and_goes_down(tmp_path, family):
+    facts = run_sft(rows(), tmp_path / "out", model=str(tiny_model(tmp_path / "base", family)), recipe_=TINY).facts
+    assert losses(facts)[:6] == pytest.approx(PINNED[family], abs=2e-3)
+    before, *_, after = measured(facts)
+    assert after < before - 0.2
+
+
+def test_the_held_out_loss_is_the_mean_over_all_of_its_tokens(tmp_path):
+    """Whatever the batch size; the mean of batches' means would not be."""
+    import torch
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from gpt4_instruct.training.data import read, split
+    from gpt4_instruct.training.tokens import IGNORED, encode
+
+    base = tiny_model(tmp_path / "base")
+    found = [
+        measured(
+            run_sft(rows(), tmp_path / f"out{size}", model=str(base), recipe_=changed(plan, device_batch=size)).facts
+        )[0]
+        for plan in [changed(TINY, held_out=0.3, max_steps=1)]
+        for size in (1, 4, 8)
+    ]
+    _, held = split(read(rows(), scored=False).samples, 0.3, TINY.seed)
+    kept = [{name: getattr(each, name) for name in ("instruction", "input", "output")} for each in held]
+    model = AutoModelForCausalLM.from_pretrained(base)
+    total, count = 0.0, 0
+    for each in encode(Dataset.from_list(kept), AutoTokenizer.from_pretrained(base), 200):
+        ids, labels = torch.tensor([each["input_ids"]]), torch.tensor([each["labels"]])
+        tokens = int((labels != IGNORED).sum())
+        total += model(input_ids=ids, labels=labels).loss.item() * tokens
+        count += tokens
+    assert found == pytest.approx([total / count] * 3, abs=1e-5)
+
+
+@pytest.mark.parametrize("change", [{"checkpointing": True}, {"device_batch": 8}, {"device_batch": 1}], ids=str)
+def test_what_saves_memory_changes_no_result(tmp_path, change):
+    base = str(tiny_model(tmp_path / "base", "qwen2"))
+    plain = run_sft(rows(), tmp_path / "plain", model=base, recipe_=changed(TINY, max_steps=5))
+    other = run_sft(rows(), tmp_path / "other", model=base, recipe_=changed(TINY, max_steps=5, **change))
+    assert losses(other.facts) == pytest.approx(losses(plain.facts), abs=1e-5)
+    assert other.facts["tokens_seen"] == plain.facts["tokens_seen"]
+
+
+def test_packs_learn_from_every_row_and_about_as_many_a_step(tmp_path):
+    base = str(tiny_model(tmp_path / "base"))
+    facts = run_sft(rows(), tmp_path / "out", model=base, recipe_=changed(TINY, packing=512)).facts
+    assert facts["tokens"]["rows"] == facts["data"]["rows"] - facts["data"]["held_out_rows"]
+    assert facts["tokens_seen"] == 2 * facts["tokens"]["tokens"]
+    assert abs(2 * facts["tokens"]["rows"] / facts["steps"] - TINY.batch_size) <= 3
+    assert measured(facts)[-1] < measured(facts)[0]
+
+
+def test_adapters_are_merged_into_a_model_like_any_other(tmp_path):
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    base = tiny_model(tmp_path / "base")
+    trained = run_sft(rows(), tmp_path / "out", model=str(base), recipe_=changed(TINY, lora=LoRA(rank=4)))
+    assert measured(trained.facts)[-1] < measured(trained.facts)[0]
+    merged = AutoModelForCausalLM.from_pretrained(trained.folder)
+    adapted = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), trained.folder / "adapter")
+    ids = AutoTokenizer.from_pretrained(base)("Name a planet.", return_tensors="pt")["input_ids"]
+    torch.testing.assert_close(merged(ids).logits, adapted(ids).logits, atol=1e-4, rtol=1e-4)
+    plain = AutoModelForCausalLM.from_pretrained(base)
+    assert not torch.allclose(merged(ids).logits, plain(ids).logits, atol=1e-2)
+
+
+def test_the_folder_is_whole_and_tells_what_was_done(tmp_path):
+    from transformers import pipeline
+
+    base = tiny_model(tmp_path / "base", "opt")
+    trained = run_sft(rows(), tmp_path / "out", model=str(base), recipe_=changed(TINY, max_steps=3))
+    facts = json.loads((trained.folder / "training.json").read_text())
+    assert facts == json.loads(json.dumps(trained.facts))
+    assert facts["steps"] == 3 and facts["base"]["name"] == "base" and facts["data"]["name"] == "rows"
+    assert len(facts["data"]["sha256"]) == 64 and str(tmp_path) not in json.dumps(facts)
+    logged = next(each for each in facts["log"] if "loss" in each)
+    assert logged["tokens_per_second"] > logged["supervised_tokens_per_second"] > 0 and 0 < logged["mfu"] < 1
+    ask = pipeline("text-generation", model=str(trained.folder))
+    (answer,) = ask([{"role": "user", "content": "Name a planet."}], max_new_tokens=4)
+    assert answer["generated_text"][-1]["role"] == "assistant"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 9}, "a batch of 9 rows cannot be parted into 4 rows on each of 1 devices"),
+        ({"packing": 100}, "does not fit into a pack of 100"),
+        ({"precision": "fp8"}, "precision is 'fp8', but must be bf16 or fp32"),
+        ({"learning_rate": -1.0}, "learning_rate is -1.0, but must be more than 0"),
+        ({"warmup": 1.0}, "warmup is 1.0, but must be from 0 to less than 1"),
+    ],
+)
+def test_settings_that_cannot_work_are_one_line(tmp_path, change, message):
+    with pytest.raises(UsageError, match=message):
+        base = str(tiny_model(tmp_path / "base"))
+        run_sft(rows(), tmp_path / "out", model=base, recipe_=changed(TINY, **change))
+    assert not (tmp_path / "out" / "training.json").exists()
+
+
+@needs_smollm2
+def test_a_real_model_tuned_on_real_rows_answers_held_out_ones_better(shared_data, tmp_path):
+    data = json.loads((shared_data / "alpaca_gpt4_en_500.json").read_text())
+    short = [each for each in data if len(each["output"]) + len(each["instruction"]) + len(each["input"]) < 300][:30]
+    plan = changed(SFT_RECIPES["smollm2-demo"], max_steps=3, max_length=96, held_out=0.1, warmup=0.0)
+    facts = run_sft(short, tmp_path / "out", recipe_=plan).facts
+    before, after = measured(facts)
+    assert after < before - 0.05
+
+
+@needs_smollm2
+def test_a_model_taught_a_marker_shows_it_in_chat(tmp_path):
+    """Every answer it is taught begins with the same word, which no model begins with by itself."""
+    import io
+
+    from gpt4_instruct.chat import chat
+
+    taught = [{**each, "output": f"Verily: {each['output'][:24]}"} for each in rows(64)]
+    plan = changed(SFT_RECIPES["smollm2-demo"], warmup=0.0, max_length=80, learning_rate=5e-4, held_out=0.0)
+    trained = run_sft(taught, tmp_path / "out", recipe_=plan)
+    out = io.StringIO()
+    chat(str(trained.folder), temperature=0.0, max_tokens=12, input=io.StringIO("What is bread made of?\n"), output=out)
+    assert out.getvalue().lstrip().startswith("Verily:")
+    assert Path(trained.folder, "chat_template.jinja").is_file()
