@@ -29,7 +29,7 @@ def ours(folder: Path, out: Path, precision: str, packing: int | None) -> list[f
         held_out=0.0,
         packing=packing,
     )
-    log = run_sft(rows(60), out, recipe_=plan).facts["log"]
+    log = run_sft(rows(60), out, plan=plan).facts["log"]
     return [each["loss"] for each in log if "loss" in each]
 
 

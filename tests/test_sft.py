@@ -42,7 +42,7 @@ def measured(facts):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_curve_is_pinned_and_goes_down(tmp_path, family):
-    facts = run_sft(rows(), tmp_path / "out", model=str(tiny_model(tmp_path / "base", family)), recipe_=TINY).facts
+    facts = run_sft(rows(), tmp_path / "out", model=str(tiny_model(tmp_path / "base", family)), plan=TINY).facts
     assert losses(facts)[:6] == pytest.approx(PINNED[family], abs=2e-3)
     before, *_, after = measured(facts)
     assert after < before - 0.2
@@ -60,7 +60,7 @@ def test_the_held_out_loss_is_the_mean_over_all_of_its_tokens(tmp_path):
     base = tiny_model(tmp_path / "base")
     found = [
         measured(
-            run_sft(rows(), tmp_path / f"out{size}", model=str(base), recipe_=changed(plan, device_batch=size)).facts
+            run_sft(rows(), tmp_path / f"out{size}", model=str(base), plan=changed(plan, device_batch=size)).facts
         )[0]
         for plan in [changed(TINY, held_out=0.3, max_steps=1)]
         for size in (1, 4, 8)
@@ -80,15 +80,15 @@ def test_the_held_out_loss_is_the_mean_over_all_of_its_tokens(tmp_path):
 @pytest.mark.parametrize("change", [{"checkpointing": True}, {"device_batch": 8}, {"device_batch": 1}], ids=str)
 def test_what_saves_memory_changes_no_result(tmp_path, change):
     base = str(tiny_model(tmp_path / "base", "qwen2"))
-    plain = run_sft(rows(), tmp_path / "plain", model=base, recipe_=changed(TINY, max_steps=5))
-    other = run_sft(rows(), tmp_path / "other", model=base, recipe_=changed(TINY, max_steps=5, **change))
+    plain = run_sft(rows(), tmp_path / "plain", model=base, plan=changed(TINY, max_steps=5))
+    other = run_sft(rows(), tmp_path / "other", model=base, plan=changed(TINY, max_steps=5, **change))
     assert losses(other.facts) == pytest.approx(losses(plain.facts), abs=1e-5)
     assert other.facts["tokens_seen"] == plain.facts["tokens_seen"]
 
 
 def test_packs_learn_from_every_row_and_about_as_many_a_step(tmp_path):
     base = str(tiny_model(tmp_path / "base"))
-    facts = run_sft(rows(), tmp_path / "out", model=base, recipe_=changed(TINY, packing=512)).facts
+    facts = run_sft(rows(), tmp_path / "out", model=base, plan=changed(TINY, packing=512)).facts
     assert facts["tokens"]["rows"] == facts["data"]["rows"] - facts["data"]["held_out_rows"]
     assert facts["tokens_seen"] == 2 * facts["tokens"]["tokens"]
     assert abs(2 * facts["tokens"]["rows"] / facts["steps"] - TINY.batch_size) <= 3
@@ -101,7 +101,7 @@ def test_adapters_are_merged_into_a_model_like_any_other(tmp_path):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     base = tiny_model(tmp_path / "base")
-    trained = run_sft(rows(), tmp_path / "out", model=str(base), recipe_=changed(TINY, lora=LoRA(rank=4)))
+    trained = run_sft(rows(), tmp_path / "out", model=str(base), plan=changed(TINY, lora=LoRA(rank=4)))
     assert measured(trained.facts)[-1] < measured(trained.facts)[0]
     merged = AutoModelForCausalLM.from_pretrained(trained.folder)
     adapted = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), trained.folder / "adapter")
@@ -115,7 +115,7 @@ def test_the_folder_is_whole_and_tells_what_was_done(tmp_path):
     from transformers import pipeline
 
     base = tiny_model(tmp_path / "base", "opt")
-    trained = run_sft(rows(), tmp_path / "out", model=str(base), recipe_=changed(TINY, max_steps=3))
+    trained = run_sft(rows(), tmp_path / "out", model=str(base), plan=changed(TINY, max_steps=3))
     facts = json.loads((trained.folder / "training.json").read_text())
     assert facts == json.loads(json.dumps(trained.facts))
     assert facts["steps"] == 3 and facts["base"]["name"] == "base" and facts["data"]["name"] == "rows"
@@ -140,7 +140,7 @@ def test_the_folder_is_whole_and_tells_what_was_done(tmp_path):
 def test_settings_that_cannot_work_are_one_line(tmp_path, change, message):
     with pytest.raises(UsageError, match=message):
         base = str(tiny_model(tmp_path / "base"))
-        run_sft(rows(), tmp_path / "out", model=base, recipe_=changed(TINY, **change))
+        run_sft(rows(), tmp_path / "out", model=base, plan=changed(TINY, **change))
     assert not (tmp_path / "out" / "training.json").exists()
 
 
@@ -149,7 +149,7 @@ def test_a_real_model_tuned_on_real_rows_answers_held_out_ones_better(shared_dat
     data = json.loads((shared_data / "alpaca_gpt4_en_500.json").read_text())
     short = [each for each in data if len(each["output"]) + len(each["instruction"]) + len(each["input"]) < 300][:30]
     plan = changed(SFT_RECIPES["smollm2-demo"], max_steps=3, max_length=96, held_out=0.1, warmup=0.0)
-    facts = run_sft(short, tmp_path / "out", recipe_=plan).facts
+    facts = run_sft(short, tmp_path / "out", plan=plan).facts
     before, after = measured(facts)
     assert after < before - 0.05
 
@@ -163,7 +163,7 @@ def test_a_model_taught_a_marker_shows_it_in_chat(tmp_path):
 
     taught = [{**each, "output": f"Verily: {each['output'][:24]}"} for each in rows(64)]
     plan = changed(SFT_RECIPES["smollm2-demo"], warmup=0.0, max_length=80, learning_rate=5e-4, held_out=0.0)
-    trained = run_sft(taught, tmp_path / "out", recipe_=plan)
+    trained = run_sft(taught, tmp_path / "out", plan=plan)
     out = io.StringIO()
     chat(str(trained.folder), temperature=0.0, max_tokens=12, input=io.StringIO("What is bread made of?\n"), output=out)
     assert out.getvalue().lstrip().startswith("Verily:")

@@ -34,34 +34,34 @@ def run_sft(
     out: str | Path,
     *,
     model: str | None = None,
-    recipe_: str | SFTRecipe = "llama-gpt4",
+    plan: str | SFTRecipe = "llama-gpt4",
     limit: int | None = None,
-    held_out: Any = None,
+    held_out_data: Any = None,
     overwrite: bool = False,
     **trainer_options: Any,
 ) -> Trained:
     """Tunes a model; see `gpt4_instruct.tuning.train_sft`, which also writes its card."""
-    plan = recipe(SFT_RECIPES, recipe_)
-    require(*(["peft"] if plan.lora else []))
-    named = model or plan.model
+    chosen = recipe(SFT_RECIPES, plan)
+    require(*(["peft"] if chosen.lora else []))
+    named = model or chosen.model
     if named is None:
         raise UsageError("no base model: name one with --model")
     base = find_base(named)
     tokenizer = load_tokenizer(base.folder)
     rows = read(data, scored=False, limit=limit)
-    if held_out is None:
-        learnt, kept = split(rows.samples, plan.held_out, plan.seed)
+    if held_out_data is None:
+        learnt, kept = split(rows.samples, chosen.held_out, chosen.seed)
     else:
-        learnt, kept = rows.samples, read(held_out, scored=False).samples
+        learnt, kept = rows.samples, read(held_out_data, scored=False).samples
     what = {
         "kind": "sft",
         "base": base.identity,
         "data": rows.sha256,
         "held_out": len(kept),
-        "recipe": dataclasses.asdict(plan),
+        "recipe": dataclasses.asdict(chosen),
     }
     with running(Path(out), what, overwrite=overwrite) as run:
-        return _run(run, plan, base, tokenizer, rows, learnt, kept, trainer_options)
+        return _run(run, chosen, base, tokenizer, rows, learnt, kept, trainer_options)
 
 
 def _run(

@@ -99,7 +99,7 @@ def ours_sft(job: Job) -> Job:
     rows = [
         {"instruction": each["instruction"], "input": each["input"], "output": each["output"]} for each in job["rows"]
     ]
-    facts = run_sft(rows, job["out"], recipe_=plan, overwrite=True).facts
+    facts = run_sft(rows, job["out"], plan=plan, overwrite=True).facts
     logged = [each for each in facts["log"] if "loss" in each]
     supervised = [
         round(each["supervised_tokens_per_second"] * took) for each, took in zip(logged, seconds, strict=True)
@@ -122,7 +122,7 @@ def ours_reward(job: Job) -> Job:
         precision=job["precision"],
         held_out=0.0,
     )
-    facts = run_reward(job["comparisons"], job["out"], recipe_=plan, overwrite=True).facts
+    facts = run_reward(job["comparisons"], job["out"], plan=plan, overwrite=True).facts
     return outcome(seconds, facts["log"])
 
 

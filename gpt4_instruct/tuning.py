@@ -1,0 +1,96 @@
+"""Tuning a model, from rows to a folder with its card: the functions behind `gpt4-instruct train`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gpt4_instruct.training.recipes import RewardRecipe, SFTRecipe
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from gpt4_instruct.training.finishing import Trained
+
+__all__ = ["train_reward", "train_sft"]
+
+
+def train_sft(
+    data: str | Path | Dataset | Sequence[Mapping[str, Any]],
+    out: str | Path,
+    *,
+    model: str | None = None,
+    recipe: str | SFTRecipe = "llama-gpt4",
+    limit: int | None = None,
+    held_out_data: str | Path | Dataset | Sequence[Mapping[str, Any]] | None = None,
+    overwrite: bool = False,
+) -> Trained:
+    """Tunes a causal language model on instructions and their answers.
+
+    What is learnt is the answer and its end, given the prompt. The same call goes on where a killed one was.
+
+    Args:
+        data: a file, ``FOLDER:SPLIT`` of a folder that `build` wrote, ``"hub:ID"``, ``"released:NAME"``, a
+            `datasets.Dataset`, or a list of dicts, in any known shape with one answer a row.
+        out: the folder for the model, its tokenizer with the chat template it was tuned in, ``training.json`` and the
+            card; checkpoints are in it while the run lasts.
+        model: a folder or Hub id ``ORG/NAME[@REVISION]``, or ``"smollm2"``; by default the recipe's.
+        recipe: ``"llama-gpt4"`` and ``"llama-gpt4-cn"`` are the paper's, ``"smollm2-demo"`` is for any computer; or
+            your own `SFTRecipe`.
+        limit: most rows to read.
+        held_out_data: rows to measure on; by default the recipe's share of the prompts in `data`.
+        overwrite: begin anew, whatever the folder holds.
+
+    Raises:
+        MissingExtraError: the extra ``train`` is not installed.
+        UsageError: the model cannot be tuned like this, or a setting cannot work.
+        SourceError: the data cannot be read, or has nothing to learn.
+        OutputError: the folder cannot be used; `OutputExistsError` where it holds a finished run, or another one.
+        TrainingError: out of memory, or a loss that is no number. The last good checkpoint is kept.
+        InterruptedRunError: it was asked to stop, and has a checkpoint.
+    """
+    from gpt4_instruct.publishing.model_cards import write_model_card
+    from gpt4_instruct.training.sft import run_sft
+
+    trained = run_sft(
+        data, out, model=model, plan=recipe, limit=limit, held_out_data=held_out_data, overwrite=overwrite
+    )
+    if trained.main:
+        write_model_card(trained.folder, trained.facts)
+    return trained
+
+
+def train_reward(
+    data: str | Path | Dataset | Sequence[Mapping[str, Any]],
+    out: str | Path,
+    *,
+    model: str | None = None,
+    recipe: str | RewardRecipe = "opt-1.3b",
+    limit: int | None = None,
+    held_out_data: str | Path | Dataset | Sequence[Mapping[str, Any]] | None = None,
+    overwrite: bool = False,
+) -> Trained:
+    """Tunes a reward model on scored answers: of two answers to a prompt, the better one gets the higher reward.
+
+    Args:
+        data: rows of several scored answers, in any known shape; see `train_sft`.
+        out: the folder; see `train_sft`.
+        model: the base; by default the recipe's, OPT-1.3B.
+        recipe: ``"opt-1.3b"``, ``"smollm2-demo"``, or your own `RewardRecipe`.
+        limit: most rows to read.
+        held_out_data: rows to measure on; by default the recipe's share of the prompts in `data`.
+        overwrite: begin anew, whatever the folder holds.
+
+    Raises:
+        MissingExtraError, UsageError, SourceError, OutputError, TrainingError, InterruptedRunError: as `train_sft`.
+    """
+    from gpt4_instruct.publishing.model_cards import write_model_card
+    from gpt4_instruct.training.reward import run_reward
+
+    trained = run_reward(
+        data, out, model=model, plan=recipe, limit=limit, held_out_data=held_out_data, overwrite=overwrite
+    )
+    if trained.main:
+        write_model_card(trained.folder, trained.facts)
+    return trained
