@@ -4,6 +4,7 @@ README.md  model.safetensors  config.json  tokenizer.json  ...     the model
 training.json                    what the run was and found; written last: a folder with it is finished
 checkpoints/run.json             what the run is
 checkpoints/checkpoint-200/      the model, the optimizer and the order of rows after 200 steps
+checkpoints/checkpoint-200/whole.json   its files and their sizes; written last: without it, a kill cut it off
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ __all__ = ["FACTS", "Run", "first_process", "running"]
 FACTS = "training.json"
 _CHECKPOINTS = "checkpoints"
 _RUN = "run.json"
-_STATE = "trainer_state.json"  # the trainer writes it last
-_WEIGHTS = ("*.safetensors", "*.bin", "pytorch_model_fsdp_0", "global_step*")
+_WHOLE = "whole.json"
+_ADAPTER = "adapter"
+# What may be another when a run goes on, for it changes no result.
+_FREE = ("recipe.device_batch", "recipe.checkpointing")
 
 
 def first_process() -> bool:
@@ -36,80 +39,187 @@ def first_process() -> bool:
 
 
 class Run:
-    """One run's folder. Of several processes, only that of rank 0 writes.
+    """One run's folder. Of several processes, only the first writes.
+
+    Nothing in the folder is changed before `look`: what fails earlier (no such model, no row to learn) leaves all as it
+    was.
 
     Attributes:
         folder: named by the user.
         checkpoints: a folder in it.
-        resumed_from: the last whole checkpoint, or none.
+        resumed_from: the last whole checkpoint when the run began, or none.
+        seconds_before: that it had been trained for by then.
     """
 
     def __init__(self, folder: Path, what: dict[str, Any], *, overwrite: bool, main: bool) -> None:
         self.folder = folder
         self.checkpoints = folder / _CHECKPOINTS
-        if main:
-            self._claim(what, overwrite)
         self.resumed_from: Path | None = None
+        self.seconds_before = 0.0
+        self._what: dict[str, Any] = json.loads(json.dumps(what))
+        self._main = main
+        if main:
+            with _told(folder):
+                self._check(overwrite)
 
     def look(self) -> None:
-        """Finds the last whole checkpoint; to be called when rank 0 has claimed the folder."""
-        self.resumed_from = next((each for each in self._newest_first() if _whole(each)), None)
+        """Takes the folder, and finds the last whole checkpoint; every process of the run calls it, and waits for all.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        if self._main:
+            with _told(self.folder):
+                self._take()
+        _wait()
+        self.resumed_from = self.last()
+        if self.resumed_from is not None:
+            self.seconds_before = float(read_json(self.resumed_from / _WHOLE)["seconds"])
+
+    def last(self) -> Path | None:
+        """The last whole checkpoint."""
+        return next((each for each in self._newest_first() if _is_whole(each)), None)
+
+    def seal(self, checkpoint: Path, seconds: float) -> None:
+        """Says that a checkpoint is whole; every process of the run calls it when it has written its part.
+
+        Args:
+            checkpoint: its folder.
+            seconds: trained since the run began or went on.
+        """
+        _wait()
+        if self._main:
+            files = sorted(each for each in checkpoint.rglob("*") if each.is_file() and each.name != _WHOLE)
+            for each in files:
+                _write_out(each)
+            sizes = {str(each.relative_to(checkpoint)): each.stat().st_size for each in files}
+            write_json(checkpoint / _WHOLE, {"seconds": round(self.seconds_before + seconds, 1), "files": sizes})
+
+    def drop_parts(self) -> None:
+        """Deletes checkpoints that are not whole."""
+        if self._main:
+            for each in self._newest_first():
+                if not _is_whole(each):
+                    shutil.rmtree(each, ignore_errors=True)
 
     def finish(self, facts: dict[str, Any]) -> None:
         """Writes what the run found, and so marks it finished."""
         write_json(self.folder / FACTS, facts)
 
-    def _claim(self, what: dict[str, Any], overwrite: bool) -> None:
+    def _check(self, overwrite: bool) -> None:
         folder = self.folder
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"{folder} is a file: name a folder")
-        try:
-            held = {each.name for each in folder.iterdir()} if folder.is_dir() else set()
-            if held and FACTS not in held and not (self.checkpoints / _RUN).is_file():
-                raise OutputError(f"{folder} is not empty and holds no training run: name another folder with --out")
-            if overwrite:
-                for name in held:  # the model is written over in the end, unless the run is killed before
-                    if name == _CHECKPOINTS:
-                        shutil.rmtree(self.checkpoints)
-                (folder / FACTS).unlink(missing_ok=True)
-            if (folder / FACTS).is_file():
-                raise OutputExistsError(
-                    f"{folder} holds a finished run: --overwrite trains anew, --out names another folder"
-                )
-            if (self.checkpoints / _RUN).is_file():
-                self._compare(what)
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"cannot write {folder}: {error.strerror or error}: name another folder with --out"
-            ) from error
-        write_json(self.checkpoints / _RUN, what)
-        for each in self._newest_first():
-            if not _whole(each):  # a kill cut it off
-                shutil.rmtree(each, ignore_errors=True)
-
-    def _compare(self, what: dict[str, Any]) -> None:
-        before = read_json(self.checkpoints / _RUN)
-        now = json.loads(json.dumps(what))
-        other = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
-        if other:
+        finished, begun = _is_ours(folder / FACTS), _is_ours(self.checkpoints / _RUN)
+        if not finished and not begun and not _is_empty(folder):
+            raise OutputError(f"{folder} is not empty and holds no training run: name another folder with --out")
+        if finished and not overwrite:
             raise OutputExistsError(
-                f"{self.folder} holds an unfinished run with another {', '.join(other)}: give the same to go on with "
-                "it, --overwrite to train anew, or another --out"
+                f"{folder} holds a finished run: --overwrite trains anew, --out names another folder"
             )
+        if begun and not overwrite and self.last() is not None and (other := self._differences()):
+            raise OutputExistsError(
+                f"{folder} holds an unfinished run with another {', '.join(other)}: give the same to go on with it, "
+                "--overwrite to train anew, or another --out"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise OutputError(f"cannot write {folder}: name another folder with --out")
+
+    def _take(self) -> None:
+        """Whenever this is cut off, the folder is ours, and no other run's checkpoint in it is taken for this one's."""
+        if _is_ours(self.folder / FACTS) or self._differences():
+            for each in self._newest_first():
+                shutil.rmtree(each)
+            shutil.rmtree(self.folder / _ADAPTER, ignore_errors=True)  # the new run may have none
+        write_json(self.checkpoints / _RUN, self._what)
+        (self.folder / FACTS).unlink(missing_ok=True)
+        self.drop_parts()
+
+    def _differences(self) -> list[str]:
+        """What the run in the folder has another of, as ``"learning_rate (0.1, not 0.2)"``."""
+        if not _is_ours(self.checkpoints / _RUN):
+            return []
+        before, now = _flat(read_json(self.checkpoints / _RUN)), _flat(self._what)
+        found = []
+        for name in sorted({*before, *now}):
+            old, new = before.get(name), now.get(name)
+            if old != new and name not in _FREE:
+                found.append(f"{name.removeprefix('recipe.')} ({_short(old)}, not {_short(new)})")
+        return found
 
     def _newest_first(self) -> list[Path]:
         found = [each for each in self.checkpoints.glob("checkpoint-*") if each.name.rpartition("-")[2].isdigit()]
         return sorted(found, key=lambda each: -int(each.name.rpartition("-")[2]))
 
 
-def _whole(checkpoint: Path) -> bool:
-    """Whether a checkpoint was written to its end."""
+def _is_ours(file: Path) -> bool:
+    """Whether a file is there and says what a run is; others may have a training.json, too."""
     try:
-        json.loads((checkpoint / _STATE).read_text())
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return any(any(checkpoint.glob(pattern)) for pattern in _WEIGHTS)
+    return isinstance(content, dict) and "kind" in content and "base" in content
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether there is nothing in a folder, or only what a run killed at its very beginning leaves."""
+    held = list(folder.iterdir()) if folder.is_dir() else []
+    if [each.name for each in held] == [_CHECKPOINTS] and held[0].is_dir():
+        held = [each for each in held[0].iterdir() if not each.name.startswith(f".{_RUN}")]
+    return not held
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint was written to its end, and nothing of it is gone."""
+    try:
+        sizes = json.loads((checkpoint / _WHOLE).read_text(encoding="utf-8"))["files"]
+        return all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _flat(what: dict[str, Any], before: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in what.items():
+        found |= _flat(value, f"{before}{name}.") if isinstance(value, dict) else {before + name: value}
+    return found
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:12]}..."
+
+
+def _write_out(file: Path) -> None:
+    """Waits until a file is on the disk, so that not even a power cut leaves a sealed checkpoint without it."""
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # not every file system can
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _wait() -> None:
+    """Waits for all processes of the run, if there are several."""
+    if "RANK" not in os.environ:
+        return
+    from accelerate import PartialState
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        PartialState().wait_for_everyone()
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {folder}: {error.strerror or error}: name another folder with --out"
+        ) from error
 
 
 @contextmanager
@@ -118,8 +228,10 @@ def running(folder: Path, what: dict[str, Any], *, overwrite: bool) -> Iterator[
 
     Args:
         folder: made if it is not there.
-        what: all that decides the result: an unfinished run in the folder goes on if it is the same.
-        overwrite: begin anew, whatever the folder holds.
+        what: all that decides the result: an unfinished run in the folder goes on if it is the same. Has the keys
+            ``kind`` and ``base``; in a ``recipe``, `device_batch` and `checkpointing` may be others.
+        overwrite: a finished run or another one in the folder gives way. An unfinished one that is the same goes on, so
+            that a command with this flag survives a kill, too.
 
     Raises:
         OutputExistsError: it holds a finished run, or another one that is not finished.
@@ -127,7 +239,7 @@ def running(folder: Path, what: dict[str, Any], *, overwrite: bool) -> Iterator[
     """
     folder = folder.expanduser().resolve()
     if not first_process():
-        yield Run(folder, what, overwrite=False, main=False)
+        yield Run(folder, what, overwrite=overwrite, main=False)
         return
     own = lock(folder / FACTS, blocking=False)
     try:
@@ -136,7 +248,14 @@ def running(folder: Path, what: dict[str, Any], *, overwrite: bool) -> Iterator[
         raise OutputError(
             f"another process trains in {folder}: wait for it, or name another folder with --out"
         ) from None
+    made = not folder.exists()
     try:
-        yield Run(folder, what, overwrite=overwrite, main=True)
+        run = Run(folder, what, overwrite=overwrite, main=True)
+        try:
+            yield run
+        finally:
+            for each in (run.checkpoints, *([folder] if made else [])):
+                with suppress(OSError):  # there is something in it, or it was never made
+                    each.rmdir()
     finally:
         own.release()

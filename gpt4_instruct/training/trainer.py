@@ -5,19 +5,18 @@ Nothing of the training loop is ours. `train` runs one Trainer in one run's fold
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from gpt4_instruct.errors import InterruptedRunError, TrainingError, UsageError
+from gpt4_instruct.errors import UsageError
 from gpt4_instruct.progress import wanted
 from gpt4_instruct.training.hardware import peak_flops
 from gpt4_instruct.training.recipes import RewardRecipe, SFTRecipe
 from gpt4_instruct.training.runs import Run
+from gpt4_instruct.training.stopping import explaining, stopping
 
 __all__ = ["arguments", "exact_trainer", "train"]
 
@@ -94,6 +93,34 @@ def _clock() -> type:
 
 
 @cache
+def _order() -> type:
+    """Has each epoch's order of rows depend on the seed and its number alone, so that a run can go on in any of them.
+
+    The stock loader forgets the number when it goes on in a later epoch on several devices, and an order by length
+    takes whatever random numbers come next.
+    """
+    import torch
+    from transformers import TrainerCallback
+    from transformers.trainer_pt_utils import LengthGroupedSampler
+
+    class Order(TrainerCallback):  # type: ignore[misc]
+        """See `_order`."""
+
+        def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any, **more: Any) -> None:
+            batches = train_dataloader.batch_sampler
+            while hasattr(batches, "batch_sampler"):  # of all devices, within that of this one
+                batches = batches.batch_sampler
+            sampler, epoch = batches.sampler, int(state.epoch or 0)
+            if isinstance(sampler, LengthGroupedSampler):
+                sampler.batch_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+                sampler.generator = torch.Generator().manual_seed(args.seed + epoch)
+            else:
+                sampler.set_epoch(epoch)
+
+    return Order
+
+
+@cache
 def exact_trainer() -> type:
     """`transformers.Trainer`, made when it is first needed, for importing it takes seconds.
 
@@ -117,6 +144,7 @@ def exact_trainer() -> type:
             self.busy_s = 0.0
             self.tokens_before = 0.0
             self.add_callback(_clock()(self))
+            self.add_callback(_order()())
 
         def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
             self.supervised += self.count(inputs)
@@ -161,19 +189,33 @@ def exact_trainer() -> type:
             self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
         ) -> dict[str, float]:
             import torch
+            from accelerate.utils import gather_object
 
             model = self._wrap_model(self.model, training=False) if not self.is_in_train else self.model_wrapped
             model.eval()
             sums = []
-            for inputs in self.get_eval_dataloader(eval_dataset):
+            for inputs, own in self.shares(self.eval_dataset if eval_dataset is None else eval_dataset):
                 with torch.no_grad(), self.compute_loss_context_manager():
                     found = self.measure(model, self._prepare_inputs(inputs))
-                # Where processes got unequal shares, the last ones are filled up with rows from the front again.
-                sums.append(self.accelerator.gather_for_metrics(found.float()).double().cpu())
+                if own:
+                    sums.append(found.double().cpu())
+            sums = gather_object(sums)
             metrics = self.summarize(torch.cat(sums), metric_key_prefix)
             self.log(dict(metrics))
             self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
             return metrics
+
+        def shares(self, rows: Any) -> Iterator[tuple[Any, bool]]:
+            """Batches of this process's share, and whether it is one: where rows are out, it computes with the others.
+
+            The stock loader takes random numbers, also where nothing is random, so that dropout would depend on what is
+            measured; and it fills up the last batches with rows from the front, which would be counted twice.
+            """
+            order = sorted(range(len(rows)), key=rows["length"].__getitem__)
+            processes, size = self.args.world_size, self.args.per_device_eval_batch_size
+            for start in range(0, len(order), processes * size):
+                own = order[start + self.args.process_index : start + processes * size : processes]
+                yield self.data_collator([rows[place] for place in own or order[:1]]), bool(own)
 
         def measure(self, model: Any, inputs: Any) -> Any:
             """The loss of a batch as a sum, and over how many tokens: [1, 2]."""
@@ -199,90 +241,31 @@ def train(trainer: Any, run: Run, *, base_parameters: int, precision: str) -> No
 
     Raises:
         TrainingError: out of memory, or gradients that are no numbers; weights are as before that step.
+        OutputError: a checkpoint could not be written; the one before is kept.
         InterruptedRunError: it was asked to stop.
     """
-    import torch
-
     trainer.parameters, trainer.precision = base_parameters, precision
-    if run.resumed_from is not None:
-        trainer.tokens_before = _tokens_seen(run)
-    with _stopping(trainer) as stopped:
-        try:
-            trainer.train(resume_from_checkpoint=str(run.resumed_from) if run.resumed_from else None)
-        except torch.OutOfMemoryError as error:
-            raise TrainingError(_too_big(trainer)) from error
-        except (RuntimeError, MemoryError) as error:
-            if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
-                raise TrainingError(_too_big(trainer)) from error
-            raise
-    if stopped.is_set():
-        raise InterruptedRunError(
-            f"stopped after step {trainer.state.global_step}; the same command goes on from there"
-        )
+    before = run.resumed_from
+    if before is not None:
+        from transformers import TrainerState
 
-
-def _tokens_seen(run: Run) -> float:
-    from transformers import TrainerState
-
-    return float(TrainerState.load_from_json(str(run.resumed_from) + "/trainer_state.json").num_input_tokens_seen)
-
-
-def _too_big(trainer: Any) -> str:
-    ways = []
-    batch = trainer.args.per_device_train_batch_size
-    if batch > 1:
-        ways.append(f"--device-batch {batch // 2} (now {batch}; the result is the same)")
-    if not trainer.args.activation_checkpointing:
-        ways.append("--checkpointing (the result is the same)")
-    ways += ["--lora", "a lower --max-length"]
-    return f"out of memory after step {trainer.state.global_step}: try {', '.join(ways[:-1])} or {ways[-1]}"
+        state = TrainerState.load_from_json(str(before / "trainer_state.json"))
+        trainer.tokens_before = float(state.num_input_tokens_seen)
+        trainer.args.eval_on_start = False  # it was measured then
+    with _quiet_bars(), explaining(trainer, run), stopping(trainer, run):
+        trainer.train(resume_from_checkpoint=str(before) if before else None)
 
 
 @contextmanager
-def _stopping(trainer: Any) -> Iterator[threading.Event]:
-    """Watches for what must end a run early: signals, and gradients that are no numbers."""
-    from transformers import TrainerCallback
+def _quiet_bars() -> Iterator[None]:
+    """Keeps the bars of every checkpoint's writing out of logs and pipes."""
+    from transformers.utils import logging
 
-    stopped = threading.Event()
-
-    class Watch(TrainerCallback):  # type: ignore[misc]
-        """Stops before a broken step, and after the step in which a signal came."""
-
-        def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **more: Any) -> None:
-            import torch
-
-            grads = [each.grad for each in model.parameters() if each.grad is not None]
-            # With a distributed engine that keeps gradients to itself, the loss in the log is all there is to see.
-            norm = torch.nn.utils.get_total_norm(grads) if grads else None
-            if norm is not None and not torch.isfinite(norm):
-                raise TrainingError(
-                    f"the gradients of step {state.global_step + 1} are no numbers, so the run stopped before it; the "
-                    f"last checkpoint in {args.output_dir} is good: look at the rows, or lower --learning-rate"
-                )
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **more: Any) -> None:
-            if logs and logs.get("loss") is not None and logs["loss"] != logs["loss"]:
-                raise TrainingError(
-                    f"the loss of step {state.global_step} is no number, so the run stopped; the last checkpoint in "
-                    f"{args.output_dir} is from before it: look at the rows, or lower --learning-rate"
-                )
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> Any:
-            if stopped.is_set():
-                control.should_save = control.should_training_stop = True
-            return control
-
-    def note(number: int, frame: Any) -> None:
-        if stopped.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stopped.set()
-
-    trainer.add_callback(Watch())
-    before: dict[int, Callable[..., Any] | int | None] = {}
-    if threading.current_thread() is threading.main_thread():
-        before = {each: signal.signal(each, note) for each in (signal.SIGINT, signal.SIGTERM)}
+    if wanted() or not logging.is_progress_bar_enabled():
+        yield
+        return
+    logging.disable_progress_bar()
     try:
-        yield stopped
+        yield
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        logging.enable_progress_bar()
