@@ -26,10 +26,12 @@ class Trained:
     Attributes:
         folder: the model, its tokenizer and its card.
         facts: as in ``training.json``.
+        main: whether this is the process that writes, the only one or the first of several.
     """
 
     folder: Path
     facts: dict[str, Any]
+    main: bool = True
 
 
 def accumulation(plan: SFTRecipe | RewardRecipe, devices: int) -> int:
@@ -100,7 +102,7 @@ def finish(
     if trainer.is_world_process_zero():
         run.finish(facts)
     trainer.accelerator.wait_for_everyone()
-    return Trained(run.folder, facts)
+    return Trained(run.folder, facts, trainer.is_world_process_zero())
 
 
 def _just_measured(trainer: Any) -> bool:
