@@ -109,8 +109,14 @@ def load_reward(base: Base, tokenizer: Any, *, frozen: bool = False) -> Any:
     Raises:
         UsageError: the folder holds no model that can score texts.
     """
-    from transformers import AutoModelForSequenceClassification
+    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoConfig, AutoModelForSequenceClassification
 
+    config = _load(AutoConfig, base)
+    if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING or config.is_encoder_decoder:
+        raise UsageError(
+            f"{base.name} is a {config.model_type} model, for which transformers has no head that scores a text: name "
+            "another base with --model"
+        )
     model = _load(AutoModelForSequenceClassification, base, dtype="auto" if frozen else "float32", num_labels=1)
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         tokenizer.add_special_tokens({"pad_token": _PAD})
