@@ -131,7 +131,7 @@ def _load(kind: Any, base: Base, **options: Any) -> Any:
     try:
         with quiet():
             return kind.from_pretrained(base.folder, **options)
-    except (ValueError, OSError, KeyError, RuntimeError, ImportError) as error:
+    except Exception as error:  # every library below raises its own
         raise UsageError(f"{base.name} cannot be loaded for training: {_line(error)}") from error
 
 

@@ -188,7 +188,9 @@ def _load(folder: Path, name: str) -> Any:
                     "with gpt4-instruct train reward"
                 )
             return AutoModelForSequenceClassification.from_pretrained(folder, dtype="float32")
-    except (ValueError, OSError, KeyError, RuntimeError, ImportError) as error:
+    except UsageError:
+        raise
+    except Exception as error:  # every library below raises its own
         line = str(error).strip().split("\n")[0][:300] or type(error).__name__
         raise UsageError(f"{name} cannot be loaded as a reward model: {line}") from error
 
