@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
-from dataclasses import replace
+import subprocess
+import sys
+from dataclasses import asdict, replace
 from itertools import chain
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +23,7 @@ from gpt4_instruct.training.pairs import encode_pairs, pair_batch, pair_losses
 from gpt4_instruct.training.recipes import REWARD_RECIPES, LoRA, RewardRecipe, changed
 from gpt4_instruct.training.reward import run_reward
 from gpt4_instruct.training.scoring import RewardModel, give_all_rewards, has_token_head, rewards
-from tests.smollm2 import installed, needs_smollm2
+from tests.smollm2 import free_port, installed, needs_smollm2
 from tests.tiny import FAMILIES, needs_training, rows, scored_rows, tiny_model, tiny_tokenizer
 
 pytestmark = needs_training
@@ -307,6 +311,48 @@ def test_a_killed_run_goes_on_to_the_same_curve(tmp_path, monkeypatch):
     assert all(torch.equal(first[name], second[name]) for name in first)
     with pytest.raises(OutputExistsError, match="finished run"):
         run_reward(data, tmp_path / "out", model=str(base), plan=plan)
+
+
+DRIVER = """
+import json, sys
+import torch
+from gpt4_instruct.training.recipes import RewardRecipe
+from gpt4_instruct.training.reward import run_reward
+from tests.tiny import scored_rows
+
+torch.set_num_threads(1)
+base, out, plan = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+run_reward(scored_rows(31), out, model=base, plan=RewardRecipe(**plan))
+"""
+
+
+def test_two_processes_learn_and_measure_what_one_does(tmp_path):
+    """24 prompts with different numbers of pairs are learnt; 7 are held out, which are no two equal shares."""
+    base = str(tiny_model(tmp_path / "base"))
+    plan = replace(TINY, device_batch=2, margin=0.1, centering=0.01, held_out=0.22)
+    expected = run_reward(scored_rows(31), tmp_path / "one", model=base, plan=plan).facts
+    driver = tmp_path / "driver.py"
+    driver.write_text(DRIVER)
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--master-port",
+        str(free_port()),
+    ]
+    command = [*torchrun, str(driver), base, str(tmp_path / "two"), json.dumps(asdict(plan))]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    facts = json.loads((tmp_path / "two" / "training.json").read_text())
+    assert facts["hardware"]["devices"] == 2 and facts["data"]["held_out_rows"] == 7
+    assert losses(facts) == pytest.approx(losses(expected), abs=1e-5)
+    assert facts["held_out"]["pairs"] == expected["held_out"]["pairs"]
+    assert facts["held_out"]["accuracy"] == expected["held_out"]["accuracy"]
+    assert facts["held_out"]["loss"] == pytest.approx(expected["held_out"]["loss"], abs=1e-5)
+    assert facts["tokens_seen"] == expected["tokens_seen"]
 
 
 def test_adapters_are_merged_and_the_head_is_learnt(tmp_path):
