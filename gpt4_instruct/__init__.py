@@ -33,6 +33,8 @@ if TYPE_CHECKING:
         UnknownNameError,
         UsageError,
     )
+    from gpt4_instruct.evaluation.answers import AnswersResult, answer
+    from gpt4_instruct.evaluation.ranking import RankResult, best_of, rank
     from gpt4_instruct.publishing.show import show
     from gpt4_instruct.quality.audit import Finding
     from gpt4_instruct.records import Answer, Instruction, Message, Reject, Request, Row, Sample, Sampling, Scored
@@ -47,6 +49,11 @@ if TYPE_CHECKING:
     from gpt4_instruct.splits.unnatural import Unnatural
     from gpt4_instruct.teachers.base import BatchTeacher, Response, Teacher, completion
     from gpt4_instruct.teachers.replay import Replay
+    from gpt4_instruct.training.finishing import Trained
+    from gpt4_instruct.training.recipes import LoRA, RewardRecipe, SFTRecipe
+    from gpt4_instruct.training.scoring import RewardModel
+    from gpt4_instruct.training.tokens import encode
+    from gpt4_instruct.tuning import train_reward, train_sft
     from gpt4_instruct.views import as_view
     from gpt4_instruct.workflows import AuditResult, StatsResult, audit, stats
 
@@ -73,6 +80,8 @@ _FROM = {
     ),
     "records": ("Answer", "Instruction", "Message", "Reject", "Request", "Row", "Sample", "Sampling", "Scored"),
     "sources.base": ("Source",),
+    "evaluation.answers": ("AnswersResult", "answer"),
+    "evaluation.ranking": ("RankResult", "best_of", "rank"),
     "publishing.show": ("show",),
     "quality.audit": ("Finding",),
     "splits.base": ("Split",),
@@ -85,6 +94,11 @@ _FROM = {
     "splits.unnatural": ("Unnatural",),
     "teachers.base": ("BatchTeacher", "Response", "Teacher", "completion"),
     "teachers.replay": ("Replay",),
+    "training.finishing": ("Trained",),
+    "training.recipes": ("LoRA", "RewardRecipe", "SFTRecipe"),
+    "training.scoring": ("RewardModel",),
+    "training.tokens": ("encode",),
+    "tuning": ("train_reward", "train_sft"),
     "views": ("as_view",),
     "workflows": ("AuditResult", "StatsResult", "audit", "stats"),
 }
@@ -92,6 +106,7 @@ _MODULE = {name: module for module, names in _FROM.items() for name in names}
 
 __all__ = [
     "Answer",
+    "AnswersResult",
     "AuditResult",
     "BatchTeacher",
     "BudgetError",
@@ -106,17 +121,22 @@ __all__ = [
     "Instruction",
     "InterruptedRunError",
     "LedgerError",
+    "LoRA",
     "Message",
     "MissingExtraError",
     "OutputError",
     "OutputExistsError",
+    "RankResult",
     "Reject",
     "Replay",
     "Request",
     "RequestRefusedError",
     "Response",
+    "RewardModel",
+    "RewardRecipe",
     "Row",
     "RunStoppedError",
+    "SFTRecipe",
     "Sample",
     "Sampling",
     "Scored",
@@ -127,20 +147,27 @@ __all__ = [
     "StatsResult",
     "Teacher",
     "TeacherError",
+    "Trained",
     "TrainingError",
     "TransientError",
     "UnknownNameError",
     "Unnatural",
     "UsageError",
     "__version__",
+    "answer",
     "as_view",
     "audit",
+    "best_of",
     "build",
     "completion",
+    "encode",
     "estimate",
     "load",
+    "rank",
     "show",
     "stats",
+    "train_reward",
+    "train_sft",
 ]
 
 

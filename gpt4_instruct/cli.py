@@ -1,4 +1,7 @@
-"""The command line: each command is a few lines over a public function. Heavy imports stay inside the commands."""
+"""The command line: each command is a few lines over a public function. Heavy imports stay inside the commands.
+
+Data is here, models are in `cli_training`.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpt4_instruct import __version__
+from gpt4_instruct.cli_training import add_commands
 from gpt4_instruct.errors import Gpt4InstructError, InterruptedRunError
 
 if TYPE_CHECKING:
@@ -30,7 +34,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 ledger_app = typer.Typer(help="The record of every request: what was asked, what it cost.", no_args_is_help=True)
-app.add_typer(ledger_app, name="ledger")
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
@@ -458,6 +461,10 @@ def ledger_cancel(
     done = "given up: their requests will be asked again" if forget else "cancelled: what they had answered is kept"
     rest = f"; {others} are of runs that go on, or of other models" if others else ""
     typer.echo(f"{cancelled} batches {done}{rest}")
+
+
+add_commands(app)
+app.add_typer(ledger_app, name="ledger")
 
 
 def main() -> None:
