@@ -199,7 +199,7 @@ class Conversation:
         path, name, identity = find_writer(model.removeprefix("local:"))
         try:
             loaded = _load(identity, path)
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        except Exception as error:  # every library below raises its own
             line = str(error).strip().split("\n")[0][:300]
             raise UsageError(
                 f"{name} cannot be loaded as a model that writes: {line or type(error).__name__}"
