@@ -88,7 +88,8 @@ def finish(
     peak = peak_flops(settings.device.type, plan.precision)
     facts = {
         **facts,
-        "recipe": dataclasses.asdict(plan),
+        # The base has a name of its own above; a folder of yours has no place in what goes with a model.
+        "recipe": {**dataclasses.asdict(plan), "model": facts["base"]["name"]},
         "steps": trainer.state.global_step,
         "tokens_seen": int(trainer.state.num_input_tokens_seen),
         "seconds": round(seconds, 1),
