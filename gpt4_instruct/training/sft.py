@@ -3,8 +3,8 @@
     rows ─▶ tokens with a mask ─▶ flat batches ─▶ the stock Trainer ─▶ model, tokenizer with its chat template, facts
 
 Loss and gradient are those of padded batches and full logits, to the last bits; they cost less, because nothing is
-computed for padding, for other rows' tokens, or for predictions of the prompt. The loss of a step is the mean over all of
-its supervised tokens, however its rows are parted between devices and batches. (Where the rows of an epoch cannot be
+computed for padding, for other rows' tokens, or for predictions of the prompt. The loss of a step is the mean over all
+of its supervised tokens, however its rows are parted between devices and batches. (Where the rows of an epoch cannot be
 parted evenly between devices, the stock loader fills its last step up with rows from its front.)
 """
 

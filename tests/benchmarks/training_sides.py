@@ -183,7 +183,7 @@ def trl_sft(job: Job) -> Job:
         "grouped": {"per_device_train_batch_size": batch, "train_sampling_strategy": "group_by_length"},
         "packed": {
             "per_device_train_batch_size": 1,
-            "gradient_accumulation_steps": job["accumulation"],
+            "gradient_accumulation_steps": job.get("accumulation", 1),
             "padding_free": True,
             "max_length": None,
             "dataset_kwargs": {"skip_prepare_dataset": True},
