@@ -224,7 +224,8 @@ def trl_reward(job: Job) -> Job:
     seconds = timed()
     tokenizer = AutoTokenizer.from_pretrained(job["model"])
     if tokenizer.pad_token_id == tokenizer.eos_token_id or tokenizer.pad_token_id is None:
-        tokenizer.add_special_tokens({"pad_token": "<|pad|>"})
+        # trl does not make room for a new token, so it gets one that is there and ends nothing.
+        tokenizer.pad_token = next(each for each in tokenizer.all_special_tokens if each != tokenizer.eos_token)
     pairs = job["batch_size"] * 3
     each = 1 if job["setting"] == "alone" else job["per_device"]
     trainer = RewardTrainer(
