@@ -31,7 +31,7 @@ def separate_rows(model: Any, longest: int) -> bool:
     window = getattr(config, "sliding_window", None)
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     if (
-        not model._supports_attention_backend
+        not (model._supports_attention_backend and model._supports_sdpa)
         or (window is not None and window < longest)
         or not kinds <= {"full_attention", "sliding_attention"}
         or getattr(config, "attn_logit_softcapping", None) is not None

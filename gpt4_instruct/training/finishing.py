@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpt4_instruct.errors import UsageError
+from gpt4_instruct.errors import OutputError, UsageError
 from gpt4_instruct.models import quiet
+from gpt4_instruct.training.attention import SEGMENTS
 from gpt4_instruct.training.hardware import describe_hardware, peak_flops
 from gpt4_instruct.training.loading import use_template
 from gpt4_instruct.training.recipes import RewardRecipe, SFTRecipe
 from gpt4_instruct.training.runs import Run
+from gpt4_instruct.training.stopping import why
 from gpt4_instruct.training.trainer import train
 
 __all__ = ["Trained", "accumulation", "finish"]
@@ -74,6 +78,7 @@ def finish(
 
     Raises:
         TrainingError, InterruptedRunError: as `trainer.train`.
+        OutputError: a checkpoint or the model could not be written.
     """
     settings = trainer.args
     trainer.accelerator.wait_for_everyone()
@@ -84,7 +89,8 @@ def finish(
     if trainer.state.log_history and trainer.eval_dataset is not None and not _just_measured(trainer):
         trainer.evaluate()
     use_template(tokenizer, template)
-    _save(trainer, run, tokenizer, plan, dtype)
+    with _told(run):
+        _save(trainer, run, tokenizer, plan, dtype)
     peak = peak_flops(settings.device.type, plan.precision)
     facts = {
         **facts,
@@ -101,9 +107,24 @@ def finish(
         "log": trainer.state.log_history,
     }
     if trainer.is_world_process_zero():
-        run.finish(facts)
+        with _told(run):
+            run.finish(facts)
     trainer.accelerator.wait_for_everyone()
     return Trained(run.folder, facts, trainer.is_world_process_zero())
+
+
+@contextmanager
+def _told(run: Run) -> Iterator[None]:
+    """Says in one line that there was no room for the model; all of its steps are in the last checkpoint."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise OutputError(
+            f"cannot write the model to {run.folder} ({why(error)}); its training is done and kept in {run.last()}: "
+            "make room, and the same command goes on"
+        ) from error
 
 
 def _just_measured(trainer: Any) -> bool:
@@ -133,7 +154,8 @@ def _save(trainer: Any, run: Run, tokenizer: Any, plan: SFTRecipe | RewardRecipe
         model = model.merge_and_unload()
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     inner.config.use_cache = True
-    inner.set_attn_implementation("sdpa")
+    if inner.config._attn_implementation == SEGMENTS:
+        inner.set_attn_implementation("sdpa")
     generation = getattr(inner, "generation_config", None)
     if generation is not None:
         generation.eos_token_id = tokenizer.eos_token_id

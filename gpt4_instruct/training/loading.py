@@ -92,8 +92,17 @@ def load_causal(base: Base, tokenizer: Any, *, frozen: bool = False) -> Any:
     Raises:
         UsageError: the folder holds no causal language model.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import MODEL_FOR_MASKED_LM_MAPPING, AutoConfig, AutoModelForCausalLM
 
+    config = _load(AutoConfig, base)
+    # These load as causal models, too, and would learn to copy the next token, which they see.
+    if type(config) in MODEL_FOR_MASKED_LM_MAPPING and not (
+        getattr(config, "is_decoder", False) or getattr(config, "causal", False)
+    ):
+        raise UsageError(
+            f"{base.name} is an encoder ({config.model_type}), which sees the tokens it is to predict: name a causal "
+            "language model with --model"
+        )
     model = _load(AutoModelForCausalLM, base, dtype="auto" if frozen else "float32")
     _fit_embeddings(model, tokenizer)
     model.config.use_cache = False

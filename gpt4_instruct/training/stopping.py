@@ -18,7 +18,7 @@ from typing import Any
 from gpt4_instruct.errors import InterruptedRunError, OutputError, TrainingError
 from gpt4_instruct.training.runs import Run, first_process
 
-__all__ = ["explaining", "stopping"]
+__all__ = ["explaining", "stopping", "why"]
 
 _STOPPING = b"\nstopping after this step, with a checkpoint (Ctrl-C again leaves at once)\n"
 # What torch says in a plain RuntimeError.
@@ -168,11 +168,15 @@ def _kept(run: Run) -> str:
 
 def _unwritten(trainer: Any, run: Run, error: Exception) -> str:
     run.drop_parts()  # what there is of it only takes room
-    why = getattr(error, "strerror", None) or str(error).strip().split("\n")[0]
     return (
-        f"cannot write a checkpoint after step {trainer.state.global_step} to {run.checkpoints} ({why}); {_kept(run)}: "
-        "make room, and the same command goes on"
+        f"cannot write a checkpoint after step {trainer.state.global_step} to {run.checkpoints} ({why(error)}); "
+        f"{_kept(run)}: make room, and the same command goes on"
     )
+
+
+def why(error: Exception) -> str:
+    """What the system said of a file, in one line."""
+    return getattr(error, "strerror", None) or str(error).strip().split("\n")[0]
 
 
 def _too_big(trainer: Any) -> str:
