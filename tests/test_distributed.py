@@ -33,10 +33,25 @@ _PLAN = SFTRecipe(
     held_out=0.12,
     save_steps=2,
 )
-_FLAGS = (
-    "--max-length 200 --epochs 2 --learning-rate 0.01 --batch-size 8 --device-batch 2 --precision fp32 "
-    "--no-checkpointing --held-out 0.12 --save-steps 2"
-).split()
+_FLAGS = [
+    "--max-length",
+    "200",
+    "--epochs",
+    "2",
+    "--learning-rate",
+    "0.01",
+    "--batch-size",
+    "8",
+    "--device-batch",
+    "2",
+    "--precision",
+    "fp32",
+    "--no-checkpointing",
+    "--held-out",
+    "0.12",
+    "--save-steps",
+    "2",
+]
 _COUNT = 43  # 36 of them fit: a step of 4 at the end of an epoch; 5 are held out, which are no two equal shares
 
 
