@@ -18,7 +18,7 @@ import pytest
 from gpt4_instruct.training import configs
 from gpt4_instruct.training.recipes import SFTRecipe
 from gpt4_instruct.training.sft import run_sft
-from tests.smollm2 import free_port
+from tests.smollm2 import free_port, installed
 from tests.tiny import needs_training, rows, tiny_model
 
 pytestmark = needs_training
@@ -76,7 +76,6 @@ def launched(launcher: list[str], *program: str, **environment: str) -> subproce
         **os.environ,
         "PYTHONPATH": str(Path(__file__).parents[1]),
         "OMP_NUM_THREADS": "1",
-        "ACCELERATE_USE_CPU": "true",
         **environment,
     }
     command = [sys.executable, "-m", *launcher, *program]
@@ -141,21 +140,25 @@ def test_an_error_ends_both_with_a_line(alone, tmp_path):
     assert 'File "' not in done.stderr.split("ChildFailedError")[0].split("torch/distributed")[0]
 
 
-def test_weights_parted_between_processes_learn_the_same(alone, tmp_path):
-    """With the config for GPUs, but for what a processor cannot: its number of processes and bfloat16."""
+@pytest.mark.parametrize(
+    "kind",
+    ["fsdp", pytest.param("deepspeed", marks=pytest.mark.skipif(not installed("deepspeed"), reason="no deepspeed"))],
+)
+def test_weights_parted_between_processes_learn_the_same(alone, tmp_path, kind):
+    """With the configs for GPUs, but for what a processor cannot: their number of processes and bfloat16."""
     import torch
     import yaml
     from safetensors.torch import load_file
 
     base, file, expected = alone
-    config = yaml.safe_load((Path(next(iter(configs.__path__))) / "fsdp.yaml").read_text())
-    config |= {"num_processes": 2, "use_cpu": True, "mixed_precision": "no"}
-    (tmp_path / "fsdp.yaml").write_text(yaml.safe_dump(config))
+    config = yaml.safe_load((Path(next(iter(configs.__path__))) / f"{kind}.yaml").read_text())
+    config |= {"num_processes": 2, "mixed_precision": "no", "use_cpu": kind == "fsdp"}  # DeepSpeed has its own switch
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     out = tmp_path / "out"
-    launcher = ["accelerate.commands.launch", "--config_file", str(tmp_path / "fsdp.yaml")]
+    launcher = ["accelerate.commands.launch", "--config_file", str(tmp_path / "config.yaml")]
     launcher += ["--main_process_port", str(free_port())]
     command = ["train", "sft", "--data", str(file), "--model", str(base), "--out", str(out), *_FLAGS]
-    done = launched(launcher, "-m", "gpt4_instruct", *command)
+    done = launched(launcher, "-m", "gpt4_instruct", *command, DS_ACCELERATOR="cpu")
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads((out / "training.json").read_text())
     same(found, expected, within=1e-4)
@@ -166,7 +169,7 @@ def test_weights_parted_between_processes_learn_the_same(alone, tmp_path):
     for each in ("training.json", "model.safetensors"):
         (out / each).unlink()
     shutil.rmtree(out / "checkpoints" / "checkpoint-10")
-    again = launched(launcher, "-m", "gpt4_instruct", *command)
+    again = launched(launcher, "-m", "gpt4_instruct", *command, DS_ACCELERATOR="cpu")
     assert again.returncode == 0, again.stderr[-3000:]
     resumed = json.loads((out / "training.json").read_text())
     assert curve(resumed, "loss") == pytest.approx(curve(found, "loss"), abs=1e-6)

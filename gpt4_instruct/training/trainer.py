@@ -63,13 +63,17 @@ def arguments(recipe: SFTRecipe | RewardRecipe, run: Run, *, accumulation: int, 
         "logging_nan_inf_filter": False,  # a loss that is no number is to be seen
         "include_num_input_tokens_seen": "all",
         "remove_unused_columns": False,
+        "ddp_find_unused_parameters": False,  # there are none to look for
         "disable_tqdm": not wanted(),
         "report_to": "none",
     }
     try:
-        return TrainingArguments(**{**fields, **more})
+        settings = TrainingArguments(**{**fields, **more})
     except (ValueError, ImportError) as error:
         raise UsageError(f"these settings do not work here: {str(error).strip().splitlines()[0]}") from error
+    # One process would part each batch between all the GPUs that it sees, which a flat one cannot be; torchrun uses all.
+    settings._n_gpu = min(settings.n_gpu, 1)
+    return settings
 
 
 @cache
