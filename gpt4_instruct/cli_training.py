@@ -40,6 +40,7 @@ _Lora = Annotated[bool, typer.Option("--lora", help="Train adapters, not the who
 _LoraRank = Annotated[int | None, typer.Option(help="Of the adapters; implies --lora. (default: 16)")]
 _Seed = Annotated[int | None, typer.Option(help="Of order, dropout and new weights. (default: the recipe's)")]
 _SaveSteps = Annotated[int | None, typer.Option(help="A checkpoint every so many steps. (default: each epoch)")]
+_Keep = Annotated[bool, typer.Option("--keep-checkpoints", help="All of them, also after the end. (default: none)")]
 _Overwrite = Annotated[bool, typer.Option("--overwrite", help="Begin anew, whatever run the folder holds.")]
 
 
@@ -78,6 +79,7 @@ def train_sft(
     lora_rank: _LoraRank = None,
     seed: _Seed = None,
     save_steps: _SaveSteps = None,
+    keep_checkpoints: _Keep = False,
     overwrite: _Overwrite = False,
 ) -> None:
     """Tune a model on instructions and answers: LLaMA-GPT4, LLaMA-GPT4-CN, or any other.
@@ -104,6 +106,7 @@ def train_sft(
         lora=_lora(lora, lora_rank),
         seed=seed,
         save_steps=save_steps,
+        keep_checkpoints=keep_checkpoints or None,
     )
     trained = run(data, out, model=model, recipe=plan, limit=limit, held_out_data=held_out_data, overwrite=overwrite)
     _tell(trained, f"gpt4-instruct chat {out}")
@@ -136,6 +139,7 @@ def train_reward(
     lora_rank: _LoraRank = None,
     seed: _Seed = None,
     save_steps: _SaveSteps = None,
+    keep_checkpoints: _Keep = False,
     overwrite: _Overwrite = False,
 ) -> None:
     """Tune a reward model on scored answers; of two answers to a prompt, the better one gets the higher reward.
@@ -162,6 +166,7 @@ def train_reward(
         lora=_lora(lora, lora_rank),
         seed=seed,
         save_steps=save_steps,
+        keep_checkpoints=keep_checkpoints or None,
     )
     trained = run(data, out, model=model, recipe=plan, limit=limit, held_out_data=held_out_data, overwrite=overwrite)
     _tell(trained, f"gpt4-instruct rank ANSWERS.jsonl {out}")

@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["progress", "quiet_datasets", "wanted"]
+__all__ = ["first_process", "progress", "quiet_datasets", "wanted"]
+
+
+def first_process() -> bool:
+    """Whether this is the only process of a run, or the first of several: the one that writes and shows something."""
+    return os.environ.get("RANK", "0") == "0"  # as torchrun and accelerate set it
 
 
 def wanted() -> bool:
-    """Whether somebody is looking: the error stream is a terminal, or this is a notebook."""
+    """Whether somebody is looking, and at this process: the error stream is a terminal, or this is a notebook."""
+    if not first_process():
+        return False
     from tqdm.auto import tqdm
     from tqdm.notebook import tqdm_notebook
 
     return sys.stderr.isatty() or issubclass(tqdm, tqdm_notebook)
 
 
-def progress(total: Callable[[], int | None], what: str, unit: str) -> Any:
+def progress(total: Callable[[], int | None], what: str, unit: str, *, leave: bool = True) -> Any:
     """A `tqdm` bar, as a context manager.
 
     Args:
         total: called only when somebody is looking, since counting may take a while; none when it cannot be told.
         what: stands before the bar.
         unit: what is counted, in the singular.
+        leave: whether the bar stays where it ended.
     """
     from tqdm.auto import tqdm
 
     visible = wanted()
-    return tqdm(total=total() if visible else None, desc=what, unit=unit, disable=not visible, dynamic_ncols=True)
+    count = total() if visible else None
+    return tqdm(total=count, desc=what, unit=unit, disable=not visible, dynamic_ncols=True, leave=leave)
 
 
 @contextmanager

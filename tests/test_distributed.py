@@ -32,6 +32,7 @@ _PLAN = SFTRecipe(
     precision="fp32",
     held_out=0.12,
     save_steps=2,
+    keep_checkpoints=True,
 )
 _FLAGS = [
     "--max-length",
@@ -49,6 +50,7 @@ _FLAGS = [
     "--no-checkpointing",
     "--held-out",
     "0.12",
+    "--keep-checkpoints",
     "--save-steps",
     "2",
 ]
@@ -123,7 +125,7 @@ def test_two_processes_learn_what_one_does_also_after_one_was_killed(alone, tmp_
     assert killed.returncode != 0 and not (out / "training.json").exists(), killed.stderr[-3000:]
     assert "Signal 9 (SIGKILL)" in killed.stderr
     whole = sorted(each.parent.name for each in (out / "checkpoints").glob("checkpoint-*/whole.json"))
-    assert whole == ["checkpoint-4", "checkpoint-6"]  # of the two last steps before the twelfth batch
+    assert whole == ["checkpoint-2", "checkpoint-4", "checkpoint-6"]
     done = launched(torchrun(), "-m", "gpt4_instruct", *command)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("the model is in") == 1 and "Traceback" not in done.stderr

@@ -168,12 +168,14 @@ def test_a_second_ctrl_c_does_not_wait_for_a_busy_thread(tasks, tmp_path):
 
 
 def test_the_same_build_twice_at_once_is_refused_the_second_time(endpoint, tasks, tmp_path):
-    endpoint.script = lambda request, count: Reply("Fine.", delay_s=3.0)
+    delay_s = 3.0
+    endpoint.script = lambda request, count: Reply("Fine.", delay_s=delay_s)
     first = start(tasks, tmp_path / "out", "english")
     wait_for(endpoint, 8, first)
     second = subprocess.run(command(tasks, tmp_path / "out", "english"), capture_output=True, text=True)
     assert second.returncode == 1
     assert "another process is building english" in second.stderr
+    delay_s = 0.0
     first.communicate(timeout=60)
     assert first.returncode == 0
     assert set(endpoint.billed.values()) == {1}

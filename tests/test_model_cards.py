@@ -322,12 +322,13 @@ def test_a_file_is_not_taken_for_another_one():
 
 @pytest.mark.parametrize(("kind", "recipe"), [("sft", SFTRecipe()), ("reward", RewardRecipe())])
 def test_a_card_tells_every_setting(kind, recipe):
-    """Another value of any field of a recipe changes what the card says; but the model's name, which it says above."""
+    """Another value of any field of a recipe changes what the card says; but the model's name, which it says above,
+    and what decides nothing."""
     plain = settings_table(dataclasses.asdict(recipe), kind)
     others = {"precision": "fp32", "lora": LoRA(), "checkpointing": True, "held_out": 0.5, "warmup": 0.5}
     others |= {"max_steps": 7, "save_steps": 7, "packing": 2048}
     for field in dataclasses.fields(recipe):
-        if field.name in ("model", "template"):
+        if field.name in ("model", "template", "keep_checkpoints"):
             continue
         value = others.get(field.name, 7)
         other = settings_table(dataclasses.asdict(dataclasses.replace(recipe, **{field.name: value})), kind)

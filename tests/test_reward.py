@@ -596,14 +596,14 @@ def test_smollm2_whose_padding_is_its_end_of_text_learns_to_score(tmp_path):
     torch.set_num_threads(2)
     plan = changed(
         REWARD_RECIPES["smollm2-demo"],
-        max_length=100,
-        max_steps=4,
-        learning_rate=1e-4,
-        batch_size=4,
-        device_batch=4,
+        max_length=80,
+        max_steps=3,
+        learning_rate=2e-4,
+        batch_size=3,
+        device_batch=3,
         held_out=0.2,
     )
-    data = [row for row in scored_rows(40) if len(row["user_input"]) < 100][:15]
+    data = [row for row in scored_rows(60) if len(row["user_input"]) < 60][:12]
     done = run_reward(data, tmp_path / "out", plan=plan)
     first = next(each for each in done.facts["log"] if "eval_loss" in each)
     assert done.facts["held_out"]["loss"] < first["eval_loss"]

@@ -50,6 +50,7 @@ def plan(model: Path, **values: Any) -> SFTRecipe:
         device_batch=4,
         precision="fp32",
         save_steps=1,
+        keep_checkpoints=True,
         held_out=0.1,
     )
     return changed(small, **values)
@@ -109,12 +110,12 @@ KINDS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_goes_on_from_any_checkpoint_to_the_same_end(tmp_path, kind):
     recipe = plan(with_dropout(tmp_path / "base"), **KINDS[kind])
-    whole = tune(tmp_path / "whole", recipe, save_total_limit=None)
+    whole = tune(tmp_path / "whole", recipe)
     saved = sorted(int(each.name[11:]) for each in (tmp_path / "whole" / "checkpoints").glob("checkpoint-*"))
     assert len(saved) > 1
     for step in {saved[-1], random.choice(saved[:-1])}:
         out = cut(tmp_path / "whole", step, tmp_path / f"{step}")
-        again = tune(out, recipe, save_total_limit=None)
+        again = tune(out, recipe)
         assert curve(again["log"]) == curve(whole["log"]), step
         assert (again["steps"], again["tokens_seen"]) == (whole["steps"], whole["tokens_seen"])
         assert again["seconds"] >= 0
@@ -124,7 +125,7 @@ def test_a_run_goes_on_from_any_checkpoint_to_the_same_end(tmp_path, kind):
 def test_rows_in_order_of_length_are_found_again(tmp_path):
     base = windowed(tmp_path / "base", window=16)  # its window makes it take padded batches
     recipe = plan(base, save_steps=2)
-    whole = tune(tmp_path / "whole", recipe, save_total_limit=None)
+    whole = tune(tmp_path / "whole", recipe)
     again = tune(cut(tmp_path / "whole", 8, tmp_path / "cut"), recipe)  # in the second epoch
     assert curve(again["log"]) == curve(whole["log"])
     assert same(tmp_path / "whole", tmp_path / "cut")
@@ -209,7 +210,7 @@ def test_a_kill_while_the_model_is_written_costs_no_step(tmp_path):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> tuple[Path, SFTRecipe]:
-    """A run's folder with its two last checkpoints, and its recipe."""
+    """A run's folder with its checkpoints, and its recipe."""
     folder = tmp_path_factory.mktemp("finished")
     recipe = plan(tiny_model(folder / "base"), epochs=1.0)
     tune(folder / "out", recipe)
@@ -234,7 +235,7 @@ def looked(out: Path, what: dict[str, Any] = WHAT, **options: Any) -> str | None
 
 def test_nothing_of_a_checkpoint_may_be_missing_or_short(finished, tmp_path):
     names = sorted(each.name for each in (finished[0] / "checkpoints").glob("checkpoint-*"))
-    older, newest = sorted(names, key=lambda name: int(name[11:]))
+    *_, older, newest = sorted(names, key=lambda name: int(name[11:]))
     files = [each.name for each in (finished[0] / "checkpoints" / newest).iterdir()]
     assert {"optimizer.pt", "model.safetensors", "rng_state.pth", "trainer_state.json", "whole.json"} <= set(files)
     assert looked(unfinished(finished, tmp_path / "whole")) == newest
@@ -368,6 +369,19 @@ def test_folders_of_something_else_stay_as_they_are(tmp_path):
         looked(tmp_path / "notes.txt" / "notes.txt")
     with pytest.raises(OutputError, match=r"cannot write .*: Not a directory: name another folder with --out"):
         looked(tmp_path / "notes.txt" / "notes.txt" / "out")
+
+
+def test_checkpoints_are_two_while_the_run_lasts_and_none_after(tmp_path, monkeypatch):
+    recipe = plan(tiny_model(tmp_path / "base"), keep_checkpoints=False)
+    out = tmp_path / "out"
+    signalling(monkeypatch, {13: [signal.SIGINT]})
+    with pytest.raises(InterruptedRunError):
+        tune(out, recipe)
+    assert sorted(each.name for each in (out / "checkpoints").iterdir()) == ["checkpoint-6", "checkpoint-7", "run.json"]
+    assert tune(out, recipe)["steps"] == 10
+    assert (out / "training.json").is_file() and not (out / "checkpoints").exists()
+    with pytest.raises(OutputExistsError, match="holds a finished run"):
+        tune(out, recipe)
 
 
 def test_what_fails_before_a_step_leaves_nothing(finished, tmp_path):

@@ -20,14 +20,14 @@ def test_a_build_against_a_real_server(tmp_path, monkeypatch):
         monkeypatch.setenv("OPENAI_BASE_URL", url)
         options = {"temperature": 0.2, "seed": 1, "concurrency": 4}
         teacher = f"openai:{folder}"
-        english = build("english", limit=6, teacher=teacher, max_tokens=96, out=tmp_path / "out", **options)
+        english = build("english", limit=3, teacher=teacher, max_tokens=96, out=tmp_path / "out", **options)
         # This server has no structured output: scores come as free text and are read tolerantly, or rejected.
         tasks = tmp_path / "tasks.json"
         tasks.write_text(json.dumps([{"instruction": "Name a colour.", "input": ""}]))
         comparison = build("comparison", tasks, teacher=teacher, max_tokens=48, out=tmp_path / "out", **options)
-    assert english.asked == 6
-    assert english.rows >= 2
-    assert english.rows + sum(english.rejected.values()) == 6
+    assert english.asked == 3
+    assert english.rows >= 1
+    assert english.rows + sum(english.rejected.values()) == 3
     assert set(english.rejected) <= {"truncated", "echo"}
     for row in load_dataset(str(tmp_path / "out"), "english", split="train"):
         assert row["output"].strip()

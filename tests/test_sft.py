@@ -162,7 +162,8 @@ def test_a_model_taught_a_marker_shows_it_in_chat(tmp_path):
     from gpt4_instruct.chat import chat
 
     taught = [{**each, "output": f"Verily: {each['output'][:24]}"} for each in rows(64)]
-    plan = changed(SFT_RECIPES["smollm2-demo"], warmup=0.0, max_length=80, learning_rate=5e-4, held_out=0.0)
+    taught = sorted(taught, key=lambda each: len(each["instruction"]) + len(each["input"]))[:32]
+    plan = changed(SFT_RECIPES["smollm2-demo"], warmup=0.0, max_length=72, learning_rate=1e-3, held_out=0.0)
     trained = run_sft(taught, tmp_path / "out", plan=plan)
     out = io.StringIO()
     chat(str(trained.folder), temperature=0.0, max_tokens=12, input=io.StringIO("What is bread made of?\n"), output=out)

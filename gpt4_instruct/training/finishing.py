@@ -108,7 +108,7 @@ def finish(
     }
     if trainer.is_world_process_zero():
         with _told(run):
-            run.finish(facts)
+            run.finish(facts, keep=plan.keep_checkpoints)
     trainer.accelerator.wait_for_everyone()
     return Trained(run.folder, facts, trainer.is_world_process_zero())
 

@@ -54,6 +54,7 @@ class _Recipe:
         lora: adapters instead of the full model; none tunes all weights.
         seed: of the order of rows, dropout and new weights.
         save_steps: a checkpoint after every so many steps; none for one at the end of each epoch.
+        keep_checkpoints: keep them all. Else the last two are there while the run lasts, and none after its end.
         held_out: share of the rows that are only measured, not learnt from; 0 for none.
     """
 
@@ -71,6 +72,7 @@ class _Recipe:
     lora: LoRA | None = None
     seed: int = 42
     save_steps: int | None = None
+    keep_checkpoints: bool = False
     held_out: float = 0.01
 
     def __post_init__(self) -> None:

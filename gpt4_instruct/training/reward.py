@@ -43,7 +43,6 @@ def run_reward(
     limit: int | None = None,
     held_out_data: Any = None,
     overwrite: bool = False,
-    **trainer_options: Any,
 ) -> Trained:
     """Trains a reward model; see `gpt4_instruct.tuning.train_reward`, which also writes its card.
 
@@ -70,7 +69,7 @@ def run_reward(
         "recipe": dataclasses.asdict(plan),
     }
     with running(Path(out), what, overwrite=overwrite) as run:
-        return _run(run, plan, base, tokenizer, rows, learnt, kept, trainer_options)
+        return _run(run, plan, base, tokenizer, rows, learnt, kept)
 
 
 def _run(
@@ -81,7 +80,6 @@ def _run(
     rows: Any,
     learnt: list[Sample],
     kept: list[Sample],
-    trainer_options: dict[str, Any],
 ) -> Trained:
     from transformers import set_seed
 
@@ -106,7 +104,7 @@ def _run(
     options: dict[str, Any] = {}
     if pad is not None:
         options = {"train_sampling_strategy": "group_by_length", "length_column_name": "length"}
-    settings = arguments(plan, run, accumulation=1, held_out=measured is not None, **{**options, **trainer_options})
+    settings = arguments(plan, run, accumulation=1, held_out=measured is not None, **options)
     settings.gradient_accumulation_steps = accumulation(plan, settings.world_size)
     trainer = reward_trainer()(
         model=trained,

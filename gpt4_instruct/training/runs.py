@@ -2,7 +2,7 @@
 
 README.md  model.safetensors  config.json  tokenizer.json  ...     the model
 training.json                    what the run was and found; written last: a folder with it is finished
-checkpoints/run.json             what the run is
+checkpoints/run.json             what the run is; the folder goes when the run is finished, unless it is to be kept
 checkpoints/checkpoint-200/      the model, the optimizer and the order of rows after 200 steps
 checkpoints/checkpoint-200/whole.json   its files and their sizes; written last: without it, a kill cut it off
 """
@@ -20,9 +20,10 @@ from typing import Any
 from filelock import Timeout
 
 from gpt4_instruct.errors import OutputError, OutputExistsError
+from gpt4_instruct.progress import first_process
 from gpt4_instruct.storage import lock, read_json, write_json
 
-__all__ = ["FACTS", "Run", "first_process", "running"]
+__all__ = ["FACTS", "Run", "running"]
 
 FACTS = "training.json"
 _CHECKPOINTS = "checkpoints"
@@ -30,12 +31,7 @@ _RUN = "run.json"
 _WHOLE = "whole.json"
 _ADAPTER = "adapter"
 # What may be another when a run goes on, for it changes no result.
-_FREE = ("recipe.device_batch", "recipe.checkpointing")
-
-
-def first_process() -> bool:
-    """Whether this is the only process of a run, or the first of several: the one that writes and prints."""
-    return os.environ.get("RANK", "0") == "0"  # as torchrun and accelerate set it
+_FREE = ("recipe.device_batch", "recipe.checkpointing", "recipe.keep_checkpoints")
 
 
 class Run:
@@ -102,9 +98,11 @@ class Run:
                 if not _is_whole(each):
                     shutil.rmtree(each, ignore_errors=True)
 
-    def finish(self, facts: dict[str, Any]) -> None:
-        """Writes what the run found, and so marks it finished."""
+    def finish(self, facts: dict[str, Any], *, keep: bool) -> None:
+        """Writes what the run found, and so marks it finished; checkpoints go, unless they are to be kept."""
         write_json(self.folder / FACTS, facts)
+        if not keep:
+            shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def _check(self, overwrite: bool) -> None:
         folder = self.folder
@@ -229,7 +227,7 @@ def running(folder: Path, what: dict[str, Any], *, overwrite: bool) -> Iterator[
     Args:
         folder: made if it is not there.
         what: all that decides the result: an unfinished run in the folder goes on if it is the same. Has the keys
-            ``kind`` and ``base``; in a ``recipe``, `device_batch` and `checkpointing` may be others.
+            ``kind`` and ``base``; in a ``recipe``, those of `_FREE` may be others.
         overwrite: a finished run or another one in the folder gives way. An unfinished one that is the same goes on, so
             that a command with this flag survives a kill, too.
 

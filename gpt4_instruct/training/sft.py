@@ -39,7 +39,6 @@ def run_sft(
     limit: int | None = None,
     held_out_data: Any = None,
     overwrite: bool = False,
-    **trainer_options: Any,
 ) -> Trained:
     """Tunes a model; see `gpt4_instruct.tuning.train_sft`, which also writes its card."""
     chosen = recipe(SFT_RECIPES, plan)
@@ -62,7 +61,7 @@ def run_sft(
         "recipe": dataclasses.asdict(chosen),
     }
     with running(Path(out), what, overwrite=overwrite) as run:
-        return _run(run, chosen, base, tokenizer, rows, learnt, kept, trainer_options)
+        return _run(run, chosen, base, tokenizer, rows, learnt, kept)
 
 
 def _run(
@@ -73,7 +72,6 @@ def _run(
     rows: Any,
     learnt: list[Sample],
     kept: list[Sample],
-    trainer_options: dict[str, Any],
 ) -> Trained:
     from transformers import set_seed
 
@@ -100,13 +98,7 @@ def _run(
     )
     if plan.packing:
         options["per_device_train_batch_size"] = 1
-    settings = arguments(
-        plan,
-        run,
-        accumulation=1,
-        held_out=measured is not None,
-        **{**options, **trainer_options},
-    )
+    settings = arguments(plan, run, accumulation=1, held_out=measured is not None, **options)
     if plan.packing:
         rows_each = len(encoded) / len(prepared)
         settings.gradient_accumulation_steps = max(1, round(plan.batch_size / (rows_each * settings.world_size)))

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from gpt4_instruct.errors import InterruptedRunError, OutputError, TrainingError
-from gpt4_instruct.training.runs import Run, first_process
+from gpt4_instruct.progress import first_process
+from gpt4_instruct.training.runs import Run
 
 __all__ = ["explaining", "stopping", "why"]
 

@@ -12,11 +12,12 @@ from functools import cache
 from typing import Any
 
 from gpt4_instruct.errors import UsageError
-from gpt4_instruct.progress import wanted
+from gpt4_instruct.progress import progress, wanted
 from gpt4_instruct.training.hardware import peak_flops
 from gpt4_instruct.training.recipes import RewardRecipe, SFTRecipe
 from gpt4_instruct.training.runs import Run
 from gpt4_instruct.training.stopping import explaining, stopping
+from gpt4_instruct.training.telling import telling
 
 __all__ = ["arguments", "exact_trainer", "train"]
 
@@ -55,7 +56,7 @@ def arguments(recipe: SFTRecipe | RewardRecipe, run: Run, *, accumulation: int, 
         "seed": recipe.seed,
         "save_strategy": moments,
         "save_steps": recipe.save_steps or 500,
-        "save_total_limit": 2,
+        "save_total_limit": None if recipe.keep_checkpoints else 2,
         "eval_strategy": str(moments.value) if held_out else "no",
         "eval_steps": recipe.save_steps,
         "eval_on_start": held_out,
@@ -64,14 +65,14 @@ def arguments(recipe: SFTRecipe | RewardRecipe, run: Run, *, accumulation: int, 
         "include_num_input_tokens_seen": "all",
         "remove_unused_columns": False,
         "ddp_find_unused_parameters": False,  # there are none to look for
-        "disable_tqdm": not wanted(),
+        "disable_tqdm": True,  # `telling` shows what there is to see
         "report_to": "none",
     }
     try:
         settings = TrainingArguments(**{**fields, **more})
     except (ValueError, ImportError) as error:
         raise UsageError(f"these settings do not work here: {str(error).strip().splitlines()[0]}") from error
-    # One process would part each batch between all the GPUs that it sees, which a flat one cannot be; torchrun uses all.
+    # One process would part each batch between all GPUs that it sees, which a flat one cannot be; torchrun uses all.
     settings._n_gpu = min(settings.n_gpu, 1)
     return settings
 
@@ -134,7 +135,7 @@ def exact_trainer() -> type:
                    a batch with few of them count for more, and the result depends on the batch size.
         log        tokens, supervised tokens and 6N FLOP a second beside each loss.
     """
-    from transformers import Trainer
+    from transformers import PrinterCallback, Trainer
 
     class ExactTrainer(Trainer):  # type: ignore[misc]
         """See `exact_trainer`."""
@@ -147,6 +148,7 @@ def exact_trainer() -> type:
             self.supervised = 0.0  # tokens learnt by this process since the last log
             self.busy_s = 0.0
             self.tokens_before = 0.0
+            self.remove_callback(PrinterCallback)
             self.add_callback(_clock()(self))
             self.add_callback(_order()())
 
@@ -217,9 +219,12 @@ def exact_trainer() -> type:
             """
             order = sorted(range(len(rows)), key=rows["length"].__getitem__)
             processes, size = self.args.world_size, self.args.per_device_eval_batch_size
-            for start in range(0, len(order), processes * size):
-                own = order[start + self.args.process_index : start + processes * size : processes]
-                yield self.data_collator([rows[place] for place in own or order[:1]]), bool(own)
+            starts = range(0, len(order), processes * size)
+            with progress(lambda: len(starts), "measuring", "batch", leave=False) as bar:
+                for start in starts:
+                    own = order[start + self.args.process_index : start + processes * size : processes]
+                    yield self.data_collator([rows[place] for place in own or order[:1]]), bool(own)
+                    bar.update()
 
         def measure(self, model: Any, inputs: Any) -> Any:
             """The loss of a batch as a sum, and over how many tokens: [1, 2]."""
@@ -256,7 +261,7 @@ def train(trainer: Any, run: Run, *, base_parameters: int, precision: str) -> No
         state = TrainerState.load_from_json(str(before / "trainer_state.json"))
         trainer.tokens_before = float(state.num_input_tokens_seen)
         trainer.args.eval_on_start = False  # it was measured then
-    with _quiet_bars(), explaining(trainer, run), stopping(trainer, run):
+    with _quiet_bars(), explaining(trainer, run), stopping(trainer, run), telling(trainer):
         trainer.train(resume_from_checkpoint=str(before) if before else None)
 
 
