@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,18 @@ def test_the_folder_is_whole_and_tells_what_was_done(tmp_path):
     ask = pipeline("text-generation", model=str(trained.folder))
     (answer,) = ask([{"role": "user", "content": "Name a planet."}], max_new_tokens=4)
     assert answer["generated_text"][-1]["role"] == "assistant"
+
+
+def test_a_log_has_a_line_a_step_or_a_hundred_and_nothing_else(tmp_path, capfd):
+    base = str(tiny_model(tmp_path / "base"))
+    run_sft(rows(16), tmp_path / "few", model=base, plan=changed(TINY, max_steps=3, warmup=0.1))
+    shown = capfd.readouterr()
+    lines = [line for line in shown.err.splitlines() if line.startswith("step ")]
+    assert shown.out == "" and len(lines) == 6
+    assert re.fullmatch(r"step 0 of 3: held-out loss \d\.\d{3}", lines[0])
+    assert re.fullmatch(r"step 1 of 3: loss .*, [\d,]+ tokens/s \([\d,]+ learnt\), MFU [\d.]+ %", lines[1])
+    run_sft(rows(1), tmp_path / "many", model=base, plan=changed(TINY, max_steps=250, epochs=250.0, save_steps=500))
+    assert len([line for line in capfd.readouterr().err.splitlines() if line.startswith("step ")]) == 126
 
 
 @pytest.mark.parametrize(
