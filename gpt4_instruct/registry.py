@@ -1,4 +1,4 @@
-"""Finds a split, a teacher or a check by its name.
+"""Finds a split, a teacher, a check or a metric by its name.
 
 Ours are files: `gpt4_instruct/<room>/<name>.py` registers the first name of its `__all__`. Yours are entry points of
 any installed package, and are found the same way::
@@ -24,6 +24,7 @@ ROOMS: dict[str, tuple[str, frozenset[str]]] = {
     "splits": ("split", frozenset({"base", "build", "config", "estimate", "run", "stages"})),
     "teachers": ("teacher", frozenset({"base", "decoding"})),
     "quality": ("check", frozenset({"arithmetic", "audit", "base", "cleaning", "minhash", "novelty", "texts"})),
+    "metrics": ("metric", frozenset({"base", "intervals", "rouge", "tokens"})),
 }
 
 
