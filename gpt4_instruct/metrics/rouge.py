@@ -2,8 +2,8 @@
 
 With n tokens in the prediction, m in the reference, and c in common, precision is c / n, recall c / m, and
 F1 = 2PR / (P + R) (Lin, "ROUGE: A package for automatic evaluation of summaries", 2004). In common are, for ROUGE-1, as
-many occurrences of a token as both texts have; for ROUGE-2 the same of neighbouring pairs of tokens, which are one fewer;
-for ROUGE-L the longest common subsequence.
+many occurrences of a token as both texts have; for ROUGE-2 the same of pairs of neighbours, which are one fewer; for
+ROUGE-L the longest common subsequence.
 """
 
 from __future__ import annotations
