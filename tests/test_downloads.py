@@ -45,12 +45,20 @@ def left(home: Path) -> list[str]:
 
 def test_the_table_is_the_one_of_the_release():
     """Held twice, so that a slip of the keyboard in one place is found."""
-    gpt4, alpaca, unnatural = (
+    gpt4, alpaca, unnatural, fastchat, self_instruct = (
         "Instruction-Tuning-with-GPT-4/GPT-4-LLM",
         "tatsu-lab/stanford_alpaca",
         "orhonovich/unnatural-instructions",
+        "lm-sys/FastChat",
+        "yizhongw/self-instruct",
     )
-    commits = {gpt4: "80cda62", alpaca: "761dc5b", unnatural: "22a41c9"}
+    commits = {
+        gpt4: "80cda62",
+        alpaca: "761dc5b",
+        unnatural: "22a41c9",
+        fastchat: "31a1b90",
+        self_instruct: "0b26cca",
+    }
     expected = {
         "english": (gpt4, "data/alpaca_gpt4_data.json", "25508714"),
         "chinese": (gpt4, "data/alpaca_gpt4_data_zh.json", "af092742"),
@@ -58,6 +66,8 @@ def test_the_table_is_the_one_of_the_release():
         "unnatural": (gpt4, "data/unnatural_instruction_gpt4_data.json", "b2ff6915"),
         "alpaca": (alpaca, "alpaca_data.json", "3779ddbc"),
         "unnatural-core": (unnatural, "data/core_data.zip", "037b95e7"),
+        "vicuna80": (fastchat, "fastchat/eval/table/question.jsonl", "c946b8f7"),
+        "user252": (self_instruct, "human_eval/user_oriented_instructions.jsonl", "ed6d5d98"),
     }
     assert {name: (each.repository, each.path, each.blob[:8]) for name, each in RELEASED.items()} == expected
     for each in RELEASED.values():

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from gpt4_instruct.errors import SourceError
@@ -18,7 +19,16 @@ from gpt4_instruct.records import Reject, Sample
 from gpt4_instruct.sources.rows import Rows, open_rows
 from gpt4_instruct.sources.shapes import samples
 
-__all__ = ["Question", "read_questions"]
+__all__ = ["QUESTION_SETS", "Question", "read_questions"]
+
+_PACKAGED = Path(__file__).with_name("question_sets")
+# By name: the two public sets of the paper, fetched once and verified, and a small one of ours in both languages.
+QUESTION_SETS: dict[str, str] = {
+    "vicuna80": "released:vicuna80",
+    "user252": "released:user252",
+    "small": str(_PACKAGED / "small.jsonl"),
+    "small-zh": str(_PACKAGED / "small_zh.jsonl"),
+}
 
 # The columns that group questions: Vicuna's kind of question, and the application that Self-Instruct's was made for.
 _CATEGORIES = ("category", "motivation_app")
@@ -44,10 +54,10 @@ class Question:
 
 
 def read_questions(data: Any, limit: int | None = None) -> tuple[str, list[Question | Reject]]:
-    """The questions in a file, folder, Hub dataset, `datasets.Dataset` or list; see `sources.rows.open_rows`.
+    """The questions of a set, or in a file, folder, Hub dataset, `datasets.Dataset` or list.
 
     Args:
-        data: what to read.
+        data: ``"vicuna80"``, ``"user252"``, ``"small"``, ``"small-zh"``, or what `sources.rows.open_rows` reads.
         limit: most questions.
 
     Returns:
@@ -58,14 +68,18 @@ def read_questions(data: Any, limit: int | None = None) -> tuple[str, list[Quest
 
     >>> read_questions([{"question_id": 7, "text": "What is 7?", "category": "math"}])
     ('rows', [Question(id='7', instruction='What is 7?', input='', category='math', reference=None)])
+    >>> name, questions = read_questions("small-zh")
+    >>> name, len(questions), questions[10].instruction, questions[10].reference
+    ('small-zh', 18, '一列火车14:35出发，行驶3小时50分钟。它几点到达？', '18:25。')
     """
-    rows = open_rows(data)
+    known = isinstance(data, str) and data in QUESTION_SETS
+    rows = open_rows(QUESTION_SETS[data] if known else data)
     found = list(islice(_distinct(_read(rows)), limit))
     if not any(isinstance(each, Question) for each in found):
         reasons = Counter(each.reason for each in found if isinstance(each, Reject))
         why = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "it is empty"
         raise SourceError(f"{rows.name} holds no question ({why}): a row needs an instruction, a prompt or a text")
-    return rows.name, found
+    return str(data) if known else rows.name, found
 
 
 def _read(rows: Rows) -> Iterator[Question | Reject]:

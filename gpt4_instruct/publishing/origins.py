@@ -73,10 +73,10 @@ def _of_release(kind: str, shown: str, stem: str, hub: str | None = None) -> Ori
         "comparison": "scores, and some of its answers, were written by OpenAI's models",
         "alpaca": "answers were written by OpenAI's text-davinci-003",
         "unnatural-core": "rows were written by OpenAI's models",
+        "vicuna80": "",
+        "user252": "",
     }
-    # Unnatural Instructions itself has the licence of its repository.
-    licence = None if stem == "unnatural-core" else "cc-by-nc-4.0"
-    return Origin(kind, shown, hub, file, licence, writers.get(stem, "answers were written by OpenAI's GPT-4"))
+    return Origin(kind, shown, hub, file, file.licence, writers.get(stem, "answers were written by OpenAI's GPT-4"))
 
 
 def joint_licence(base: str | None, data: str | None) -> str:

@@ -1,7 +1,8 @@
 """The released files: where they are, at which commit, and their content's hash. Downloaded once, offline afterwards.
 
-Source of the table: the repositories of "Instruction Tuning with GPT-4" (arXiv 2304.03277), of Stanford Alpaca and of
-Unnatural Instructions, at the commits named. They are kept as the Hub's client keeps its files::
+Source of the table: the repositories of "Instruction Tuning with GPT-4" (arXiv 2304.03277), of Stanford Alpaca, of
+Unnatural Instructions, and of FastChat and Self-Instruct, whose questions the paper compares models on, at the commits
+named. They are kept as the Hub's client keeps its files::
 
     ~/.gpt4_instruct/released/OWNER--NAME/snapshots/COMMIT/data/alpaca_gpt4_data.json
 """
@@ -23,6 +24,8 @@ __all__ = ["RELEASED", "Released", "ReleasedSource", "fetch"]
 _BASE_URL = "https://raw.githubusercontent.com"
 _GPT4_LLM = ("Instruction-Tuning-with-GPT-4/GPT-4-LLM", "80cda626ea305004be42426671c66efebbf22144")
 _ALPACA = ("tatsu-lab/stanford_alpaca", "761dc5bfbdeeffa89b8bff5d038781a4055f796a")
+_FASTCHAT = ("lm-sys/FastChat", "31a1b9000b2ad6e27616f80319114705513972bb")
+_SELF_INSTRUCT = ("yizhongw/self-instruct", "0b26ccaa415992100fa32df62d41b994cf928e23")
 _UNNATURAL = ("orhonovich/unnatural-instructions", "22a41c945a8b0f88d8254def75d574c53f1221be")
 
 
@@ -37,6 +40,7 @@ class Released:
         blob: the git blob id of its content.
         model: who answered, where one model did.
         language: of the answers.
+        licence: its repository's; none where that names none for data.
     """
 
     repository: str
@@ -45,6 +49,7 @@ class Released:
     blob: str
     model: str | None = None
     language: Language = "en"
+    licence: str | None = "cc-by-nc-4.0"
 
     @property
     def file_name(self) -> str:
@@ -62,7 +67,21 @@ RELEASED: dict[str, Released] = {
         *_GPT4_LLM, "data/unnatural_instruction_gpt4_data.json", "b2ff691552defddbbe5ca4a1be792c26f852d917", "gpt-4"
     ),
     "alpaca": Released(*_ALPACA, "alpaca_data.json", "3779ddbc040543ab1834ef216c983d6fcc06cc9a", "text-davinci-003"),
-    "unnatural-core": Released(*_UNNATURAL, "data/core_data.zip", "037b95e773c5d050d025b1d012180c42fa63d13f"),
+    "unnatural-core": Released(
+        *_UNNATURAL, "data/core_data.zip", "037b95e773c5d050d025b1d012180c42fa63d13f", licence=None
+    ),
+    "vicuna80": Released(
+        *_FASTCHAT,
+        "fastchat/eval/table/question.jsonl",
+        "c946b8f79deba324a88ab0d61a322942b19fa764",
+        licence="apache-2.0",
+    ),
+    "user252": Released(
+        *_SELF_INSTRUCT,
+        "human_eval/user_oriented_instructions.jsonl",
+        "ed6d5d986e3f4c65ff64d70328a2e1dab146f914",
+        licence="apache-2.0",
+    ),
 }
 
 
@@ -70,7 +89,8 @@ def fetch(name: str) -> Path:
     """A released file on this computer, its content verified; downloaded at the first call, offline afterwards.
 
     Args:
-        name: ``"english"``, ``"chinese"``, ``"comparison"``, ``"unnatural"``, ``"alpaca"`` or ``"unnatural-core"``.
+        name: ``"english"``, ``"chinese"``, ``"comparison"``, ``"unnatural"``, ``"alpaca"``, ``"unnatural-core"``, or
+            the questions ``"vicuna80"`` and ``"user252"``.
 
     Environment:
         GPT4_INSTRUCT_RELEASED_DIR: a folder that holds such files already, under their own names.
