@@ -1,0 +1,174 @@
+"""The rating page as a server: on this computer only, or for others behind a token that every request needs."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from gpt4_instruct.errors import MissingExtraError, UnknownNameError, UsageError
+from gpt4_instruct.evaluation.rating import Study
+from gpt4_instruct.evaluation.rating_page import app_of
+from gpt4_instruct.evaluation.rating_pairs import find_pairs
+from gpt4_instruct.evaluation.rating_words import WORDS
+
+__all__ = ["guarded", "serve"]
+
+_COOKIE = "rating_token"
+_COOKIE_S = 30 * 24 * 3600
+_SHORTEST_TOKEN = 12
+
+
+def serve(
+    answers: str | Path,
+    baseline: str | Path,
+    out: str | Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    token: str | None = None,
+    raters: Sequence[str] | None = None,
+    per_question: int | None = None,
+    attention: int = 20,
+    language: str = "en",
+    seed: int = 0,
+    tell: Callable[[str], None] = print,
+) -> None:
+    """Shows two models' answers to raters in the browser and saves their votes, until Ctrl-C.
+
+    The same call goes on with the same study: what was voted is kept. Nobody is told which answer is whose.
+
+    Args:
+        answers: of the model that is rated; a file that `answers.answer` or `ranking.rank` wrote.
+        baseline: of the model that it is compared with.
+        out: a folder for the votes; see the top of `rating`.
+        host: the address to listen on; any but this computer's own needs a token.
+        port: 0 takes any that is free.
+        token: a password of 12 characters or more that is in the links, and that every request needs.
+        raters: names; only these may rate. By default anybody who types a name.
+        per_question: raters of each question; by default 3, or all of them if fewer are named.
+        attention: after so many questions comes an attention check; 0 for none.
+        language: of the page's own words, ``"en"`` or ``"zh"``.
+        seed: of sides, orders and checks.
+        tell: gets the links and what was left out, line by line.
+
+    Raises:
+        UsageError: an argument cannot work, the port is taken, or the folder holds another study.
+        SourceError: the answers cannot be read, or have no question in common.
+        OutputError: the folder cannot be written.
+        MissingExtraError: gradio is not installed.
+    """
+    _check(host, token, language)
+    try:
+        import gradio  # noqa: F401
+        import uvicorn
+    except ImportError:
+        raise MissingExtraError("the rating page", "gradio", "human") from None
+    names = _names(raters)
+    most = 3 if names is None else min(3, len(names))
+    per_question = most if per_question is None else per_question
+    if per_question < 1 or (names is not None and per_question > len(names)):
+        there = "" if names is None else f", and at most the {len(names)} raters"
+        raise UsageError(f"per_question is {per_question}, but must be 1 or more{there}")
+    pairs, left_out = find_pairs(answers, baseline, attention=attention, seed=seed)
+    settings = {
+        "ours": Path(answers).name,
+        "baseline": Path(baseline).name,
+        "seed": seed,
+        "per_question": per_question,
+        "attention": attention,
+        "raters": names,
+        "left_out": left_out,
+    }
+    study = Study.create(out, pairs, settings)
+    try:
+        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        study.close()
+        raise UsageError(f"cannot listen on {host}:{port}: {error.strerror}. --port names another") from error
+    with listening:
+        questions = sum(each.expected is None for each in pairs)
+        tell(f"{questions} questions, {len(pairs) - questions} attention checks, votes in {study.file}")
+        for reason, count in left_out.items():
+            tell(f"{count} {reason}")
+        for link in _links(host, listening.getsockname()[1], token, names):
+            tell(link)
+        app = app_of(study, language)
+        config = uvicorn.Config(app if token is None else guarded(app, token), log_level="warning")
+        try:
+            uvicorn.Server(config).run(sockets=[listening])
+        except KeyboardInterrupt:
+            pass
+        finally:
+            study.close()
+
+
+# --- who may come ---------------------------------------------------------------------------------------------------
+
+
+def guarded(app: Any, token: str) -> Any:
+    """An ASGI application behind a token: ``?token=`` once, which leaves a cookie, or ``Authorization: Bearer``."""
+    from starlette.requests import HTTPConnection
+    from starlette.responses import PlainTextResponse, RedirectResponse
+
+    ticket = hashlib.sha256(f"{_COOKIE}\0{token}".encode()).hexdigest()
+
+    async def guard(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await app(scope, receive, send)
+            return
+        request = HTTPConnection(scope)
+        bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if _same(request.cookies.get(_COOKIE, ""), ticket) or _same(bearer, token):
+            await app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        elif _same(request.query_params.get("token", ""), token):
+            # The token goes into a cookie and out of the address, which is seen and kept.
+            rest = urlencode([(name, value) for name, value in request.query_params.multi_items() if name != "token"])
+            answer = RedirectResponse(f"/?{rest}" if rest else "/", status_code=303)
+            answer.set_cookie(_COOKIE, ticket, max_age=_COOKIE_S, httponly=True, samesite="lax")
+            await answer(scope, receive, send)
+        else:
+            refusal = PlainTextResponse("401: open the link that you were given, with its token\n", status_code=401)
+            await refusal(scope, receive, send)
+
+    return guard
+
+
+def _same(given: str, wanted: str) -> bool:
+    return hmac.compare_digest(given.encode(), wanted.encode())
+
+
+def _check(host: str, token: str | None, language: str) -> None:
+    if language not in WORDS:
+        raise UnknownNameError("language", language, list(WORDS))
+    if token is not None and len(token) < _SHORTEST_TOKEN:
+        raise UsageError(f"the token has {len(token)} characters: take {_SHORTEST_TOKEN} or more that nobody guesses")
+    try:
+        own = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        own = False
+    if not own and token is None:
+        raise UsageError(f"{host} can be reached by others: give a --token, or listen on 127.0.0.1")
+
+
+def _names(raters: Sequence[str] | None) -> list[str] | None:
+    if raters is None:
+        return None
+    names = [" ".join(each.split()) for each in raters]
+    if not names or "" in names or len(set(names)) < len(names):
+        raise UsageError("raters need names, each another: --rater Ann --rater Bo")
+    return names
+
+
+def _links(host: str, port: int, token: str | None, names: Sequence[str] | None) -> list[str]:
+    base = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+    key = {"token": token} if token else {}
+    queries = [{**key, "rater": name} for name in names] if names else [key]
+    return [base + (f"?{urlencode(query, quote_via=quote)}" if query else "") for query in queries]
