@@ -1,0 +1,236 @@
+"""Judges comparisons, one or several by one engine, and writes ``judgements.jsonl`` and its summary for each."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gpt4_instruct
+from gpt4_instruct.errors import OutputError, OutputExistsError
+from gpt4_instruct.evaluation.answers import summary_path
+from gpt4_instruct.evaluation.asking_again import REFUSED, Ask, ask_all
+from gpt4_instruct.evaluation.judge_estimate import JudgeEstimate, estimate
+from gpt4_instruct.evaluation.judge_results import facts
+from gpt4_instruct.evaluation.judging import Judging, identity, to_line
+from gpt4_instruct.evaluation.pairing import Pair, Paired
+from gpt4_instruct.generation.engine import Engine
+from gpt4_instruct.generation.ledger import Ledger, default_path
+from gpt4_instruct.generation.pricing import load_prices
+from gpt4_instruct.storage import replacing, write_json
+from gpt4_instruct.teachers.base import Teacher
+
+__all__ = ["Group", "JudgeResult", "begin", "estimate_all", "judge_all", "read_judgements"]
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeResult:
+    """What became of a comparison.
+
+    Attributes:
+        file: a line a question, see the top of `judging`. It is not there after a dry run.
+        questions: that both sides answered.
+        judged: of those, the ones that have scores.
+        failed: the others, by reason: the keys of `judge_reading.REASONS`, and ``"request_refused"``.
+        facts: all that was found, as in the summary; empty after a dry run.
+        warnings: what to know before trusting the result, a line each.
+        asked: requests sent and answered by this run.
+        reused: requests answered from the ledger.
+        seconds: how long it took.
+        cost_usd: what this run spent; none where the price of the judge is not known.
+        estimate: after a dry run, what would be asked and cost.
+    """
+
+    file: Path
+    questions: int
+    judged: int
+    failed: dict[str, int]
+    facts: dict[str, Any]
+    warnings: tuple[str, ...]
+    asked: int = 0
+    reused: int = 0
+    seconds: float = 0.0
+    cost_usd: float | None = 0.0
+    estimate: JudgeEstimate | None = None
+
+
+@dataclass
+class Group:
+    """A comparison: where it is written, and what is compared.
+
+    Attributes:
+        file: the file of judgements.
+        paired: the questions, and what was found when the sides were brought together.
+        earlier: replies that earlier runs could not read, by the question's id, a number for each of its requests.
+        identity: see `judging.identity`.
+    """
+
+    file: Path
+    paired: Paired
+    earlier: Mapping[str, Sequence[int]] | None = None
+    identity: str = ""
+
+
+def begin(judging: Judging, groups: Sequence[Group], *, overwrite: bool, summary: Path | None = None) -> None:
+    """Looks at what is there already: failures of the same comparison are to be asked again, anything else stays.
+
+    Args:
+        judging: how the judge is asked.
+        groups: what is to be judged; gets its identity and what failed earlier.
+        overwrite: write the files anew.
+        summary: one more file that is there when all is done.
+
+    Raises:
+        OutputExistsError: a file is of another comparison, or all is there and nothing failed.
+        OutputError: a file is a folder.
+    """
+    unfinished = summary is not None and not summary.exists()
+    for group in groups:
+        group.identity = identity(judging, group.paired.pairs)
+        if group.file.is_dir():
+            raise OutputError(f"{group.file} is a folder: name a file, such as {group.file / 'judgements.jsonl'}")
+        if overwrite or not group.file.exists():
+            unfinished = True
+            continue
+        earlier = _failures(group.file, group.identity)
+        if earlier is None:
+            raise OutputExistsError(
+                f"{group.file} is there already, and of another comparison: --overwrite writes it anew, --out names "
+                "another"
+            )
+        group.earlier = earlier
+        unfinished = unfinished or bool(earlier)
+    if not unfinished:
+        raise OutputExistsError(
+            f"{groups[0].file} is there already, and nothing in it failed: --overwrite writes it anew, --out names "
+            "another"
+        )
+
+
+def _failures(file: Path, identity: str) -> dict[str, list[int]] | None:
+    """For each question that failed, how many replies to each of its requests could not be read.
+
+    None where the file is of another comparison, or of none.
+    """
+    try:
+        if json.loads(summary_path(file).read_text(encoding="utf-8"))["identity"] != identity:
+            return None
+        lines = read_judgements(file)
+    except (OSError, ValueError, TypeError, KeyError, OutputError):
+        return None
+    return {
+        line["id"]: [
+            sum(reply["failure"] not in (None, REFUSED) for reply in order["replies"]) if order["failure"] else 0
+            for order in line["orders"]
+        ]
+        for line in lines
+        if line["failure"]
+    }
+
+
+def judge_all(engine: Engine, judging: Judging, groups: Sequence[Group], started: float) -> list[JudgeResult]:
+    """Judges all groups in one go, so that what they share is asked once, and writes their files and summaries."""
+    tasks = [(group, pair) for group in groups for pair in group.paired.pairs]
+
+    def asks(task: tuple[Group, Pair]) -> list[Ask[tuple[float, ...]]]:
+        group, pair = task
+        return judging.asks(pair, (group.earlier or {}).get(pair.id, ()))
+
+    outcomes = iter(ask_all(engine, judging.teacher, tasks, asks, judging.sampling, "judging"))
+    results = []
+    for group in groups:
+        lines = [to_line(judging, pair, next(outcomes)) for pair in group.paired.pairs]
+        with replacing(group.file) as temporary, temporary.open("w", encoding="utf-8") as content:
+            content.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        found = facts(lines)
+        warnings = [*group.paired.warnings, *_doubts(judging, found)]
+        result = JudgeResult(
+            file=group.file,
+            questions=len(lines),
+            judged=found["judged"],
+            failed=found["failures"],
+            facts=found,
+            warnings=tuple(warnings),
+            asked=engine.asked,
+            reused=engine.reused,
+            seconds=round(time.monotonic() - started, 1),
+            cost_usd=None if engine.spending.unpriced else round(engine.spending.spent_usd, 6),
+        )
+        write_json(
+            summary_path(group.file),
+            {
+                "package": gpt4_instruct.__version__,
+                "identity": group.identity,
+                "mode": judging.mode,
+                "orders": judging.orders if judging.mode == "pairwise" else None,
+                "teacher": _who(judging.teacher),
+                "sampling": judging.sampling.parameters(),
+                "retries": judging.retries,
+                **group.paired.facts,
+                "warnings": warnings,
+                **found,
+                **{name: getattr(result, name) for name in ("asked", "reused", "seconds", "cost_usd")},
+            },
+        )
+        results.append(result)
+    return results
+
+
+def _doubts(judging: Judging, found: Mapping[str, Any]) -> list[str]:
+    """What the verdicts themselves say against the result."""
+    warnings = []
+    if judging.mode == "pairwise" and judging.orders == "first":
+        warnings.append(
+            "judged in one order only: if the judge favours the answer that comes first, the scores do, too"
+        )
+    failed = found["questions"] - found["judged"]
+    if failed:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in found["failures"].items())
+        warnings.append(
+            f"{failed} of {found['questions']} questions have no scores ({reasons}) and do not count: run the same "
+            "command again to ask for them only"
+        )
+    return warnings
+
+
+def _who(teacher: Teacher) -> dict[str, str]:
+    return {"spec": teacher.spec, "endpoint": teacher.endpoint, "model": teacher.model}
+
+
+def estimate_all(
+    judging: Judging, groups: Sequence[Group], ledger: str | Path | None, prices: str | Path | None
+) -> list[JudgeResult]:
+    """What all groups together would ask and cost, as the estimate of each; nothing is sent or written."""
+    path = Path(ledger).expanduser() if ledger else default_path()
+    opened = Ledger(path) if path.exists() else None
+    try:
+        every = (ask for group in groups for pair in group.paired.pairs for ask in judging.asks(pair))
+        found = estimate(judging.teacher, every, judging.sampling, opened, load_prices(prices))
+    finally:
+        if opened is not None:
+            opened.close()
+    return [
+        JudgeResult(group.file, len(group.paired.pairs), 0, {}, {}, tuple(group.paired.warnings), estimate=found)
+        for group in groups
+    ]
+
+
+def read_judgements(file: str | Path) -> list[dict[str, Any]]:
+    """The lines of a file of judgements, see the top of `judging`.
+
+    Raises:
+        OutputError: it cannot be read, or is another kind of file.
+    """
+    path = Path(file).expanduser()
+    try:
+        found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        if all(isinstance(line["id"], str) and isinstance(line["orders"], list) for line in found):
+            return found
+    except OSError as error:
+        raise OutputError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, TypeError, KeyError, RecursionError):
+        pass
+    raise OutputError(f"{path} is no file of judgements: gpt4-instruct judge writes one")

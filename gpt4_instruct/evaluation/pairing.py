@@ -1,0 +1,224 @@
+"""Two sides' answers to the same questions, brought together for a judge; and what does not fit together, counted.
+
+Only questions that both sides answered are judged. An answer that came and is empty counts as one, and a bad one:
+otherwise a model would gain by silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gpt4_instruct.errors import SourceError
+from gpt4_instruct.evaluation.answer_files import AnswerRow, Pick, read_answer_rows
+from gpt4_instruct.evaluation.answers import render_question
+from gpt4_instruct.evaluation.questions import Question, read_questions
+from gpt4_instruct.languages import chinese_share
+from gpt4_instruct.records import Language
+
+__all__ = ["Pair", "Paired", "pair_up"]
+
+_CHINESE_SHARE = 0.5  # of a question's words: then it is judged in Chinese, whatever names it quotes
+_SHOWN = 20  # ids that are listed; all are counted
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A question with the answers to be judged.
+
+    Attributes:
+        id: the question's.
+        question: as the answering models saw it.
+        answer: what is measured.
+        baseline: what it is measured against; none where answers are judged alone.
+        category: the question's, or none.
+        reference: a right answer, or none.
+        language: of the question, and of the judge's prompt.
+    """
+
+    id: str
+    question: str
+    answer: str
+    baseline: str | None = None
+    category: str | None = None
+    reference: str | None = None
+    language: Language = "en"
+
+
+@dataclass
+class Paired:
+    """What two files give a judge to do.
+
+    Attributes:
+        pairs: in the order of the answers.
+        facts: how many questions each side has and lacks, by side.
+        warnings: a line for each thing that the user should know of before trusting a result.
+    """
+
+    pairs: list[Pair]
+    facts: dict[str, Any]
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Side:
+    name: str
+    rows: dict[str, AnswerRow]  # what was answered, by key
+    facts: dict[str, Any]
+
+
+def pair_up(
+    answers: str | Path,
+    baseline: str | Path | None,
+    pick: Pick,
+    pick_baseline: Pick,
+    *,
+    questions: Any = None,
+    references: str | Path | None = None,
+    language: str = "auto",
+    limit: int | None = None,
+) -> Paired:
+    """The questions that two files of answers have in common.
+
+    Questions are matched by their ids; by their texts, where a file has no ids. Of a question that comes twice, the
+    first answer counts. Where the texts of one id differ, it is not the same question, and is left out.
+
+    Args:
+        answers: a file of any shape in `answer_files`.
+        baseline: likewise; none to judge the answers alone.
+        pick: which of several answers to a question is meant.
+        pick_baseline: likewise, of the baseline.
+        questions: the questions themselves, for files that hold none (FastChat's); whatever `read_questions` reads.
+        references: a file of right answers, of any shape in `answer_files`, in place of those in the answers' file.
+        language: of the judge's prompts; ``"auto"`` goes by each question.
+        limit: most questions.
+
+    Raises:
+        SourceError: a file cannot be read, the questions' texts are nowhere, or the sides have none in common.
+    """
+    read = [read_answer_rows(answers, pick)] + ([read_answer_rows(baseline, pick_baseline)] if baseline else [])
+    by_id = all(row.id is not None for rows in read for row in rows)
+    asked = _asked(questions, by_id) if questions is not None else {}
+    right = _references(references, by_id) if references is not None else None
+    files = [answers, *([baseline] if baseline else [])]
+    sides = [_side(Path(str(file)).name, rows, by_id) for file, rows in zip(files, read, strict=True)]
+    mine, other = sides[0], sides[1] if baseline else None
+    pairs: list[Pair] = []
+    differ: list[str] = []
+    for key, row in mine.rows.items():
+        against = other.rows.get(key) if other else None
+        if other and against is None:
+            continue
+        asks = asked.get(key)
+        texts = [each.question for each in (row, against) if each and each.question is not None]
+        if len({text.strip() for text in texts}) > 1:
+            differ.append(key)
+            continue
+        question = texts[0] if texts else render_question(asks.instruction, asks.input, "chat") if asks else None
+        if question is None:
+            raise SourceError(
+                f"{mine.name} has no text of question {key}: name the file of the questions, too (questions=...)"
+            )
+        known = [each for each in (row, against, asks) if each]
+        pairs.append(
+            Pair(
+                id=row.id or (against.id if against else None) or str(len(pairs) + 1),
+                question=question,
+                answer=row.text or "",
+                baseline=(against.text or "") if against else None,
+                category=next((each.category for each in known if each.category), None),
+                reference=(
+                    next((each.reference for each in known if each.reference), None)
+                    if right is None
+                    else right.get(key)
+                ),
+                language=_language(question) if language == "auto" else language,
+            )
+        )
+    return _paired(pairs[:limit], len(pairs), sides, differ)
+
+
+def _side(name: str, rows: Sequence[AnswerRow], by_id: bool) -> _Side:
+    """The answers that came, by key, and what is wrong with the others."""
+    found: dict[str, AnswerRow] = {}
+    twice: list[str] = []
+    seen: set[str] = set()
+    for row in rows:
+        key = _key(row, by_id)
+        if key in seen:
+            twice.append(key)
+            continue
+        seen.add(key)
+        if row.text is not None:
+            found[key] = row
+    models = sorted({row.model for row in rows if row.model})
+    return _Side(
+        name,
+        found,
+        {
+            "file": name,
+            "model": ", ".join(models),
+            "questions": len(seen),
+            "not_answered": len(seen) - len(found),
+            "duplicated": len(twice),
+            "duplicated_ids": twice[:_SHOWN],
+        },
+    )
+
+
+def _paired(pairs: list[Pair], common: int, sides: Sequence[_Side], differ: Sequence[str]) -> Paired:
+    warnings = []
+    for side, other in zip(sides, reversed(sides), strict=True):
+        only = [key for key in side.rows if key not in other.rows]
+        side.facts |= {"only_here": len(only), "only_here_ids": only[:_SHOWN]}
+        if side.facts["duplicated"]:
+            warnings.append(f"{side.name} has {side.facts['duplicated']} ids twice: the first answer of each counts")
+        if side.facts["not_answered"]:
+            warnings.append(f"{side.name} has no answer to {side.facts['not_answered']} of its questions")
+    empty = {name: sum(not (getattr(pair, name) or "").strip() for pair in pairs) for name in ("answer", "baseline")}
+    for side, count in zip(sides, empty.values(), strict=False):
+        side.facts["empty"] = count
+        if count:
+            warnings.append(f"{side.name} has {count} empty answers, which are judged as answers that were not given")
+    if any(side.facts["only_here"] for side in sides):
+        lacking = ", ".join(f"{side.facts['only_here']} only in {side.name}" for side in sides)
+        warnings.append(f"the two sides cover different questions ({lacking}): only the {common} common ones count")
+    if differ:
+        warnings.append(f"{len(differ)} ids stand for different questions on the two sides, and are left out")
+    if not pairs:
+        raise SourceError(
+            f"{' and '.join(side.name for side in sides)} have no question in common"
+            + (f" ({warnings[-1]})" if warnings else "")
+            + ": judge answers to the same questions"
+        )
+    facts: dict[str, Any] = {name: side.facts for name, side in zip(("answers", "baseline"), sides, strict=False)}
+    facts |= {"common": common, "different_questions": len(differ), "different_questions_ids": list(differ[:_SHOWN])}
+    return Paired(pairs, facts, warnings)
+
+
+def _key(row: AnswerRow, by_id: bool) -> str:
+    if by_id:
+        return str(row.id)
+    if row.question is None:
+        raise SourceError("one file has ids and no questions, the other questions and no ids: they cannot be matched")
+    return row.question.strip()
+
+
+def _asked(questions: Any, by_id: bool) -> Mapping[str, Question]:
+    _, found = read_questions(questions)
+    return {
+        each.id if by_id else render_question(each.instruction, each.input, "chat").strip(): each
+        for each in found
+        if isinstance(each, Question)
+    }
+
+
+def _references(file: str | Path, by_id: bool) -> Mapping[str, str]:
+    rows = read_answer_rows(file, lambda answers: answers[0] if answers else None)
+    return {_key(row, by_id and row.id is not None): row.text for row in rows if row.text}
+
+
+def _language(question: str) -> Language:
+    return "zh" if (chinese_share(question) or 0) >= _CHINESE_SHARE else "en"
