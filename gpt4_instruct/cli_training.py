@@ -245,14 +245,15 @@ def chat(
 
 def answer(
     questions: Annotated[
-        str, typer.Argument(help="A file of questions, FOLDER:SPLIT, hub:ID or seeds.", show_default=False)
+        str,
+        typer.Option(help="vicuna80, user252, small, small-zh, a file, FOLDER:SPLIT or hub:ID.", show_default=False),
     ],
     model: Annotated[
         str,
-        typer.Argument(help="A model's folder, smollm2, openai:MODEL (vLLM, too), ...", show_default=False),
+        typer.Option(help="A model's folder, smollm2, openai:MODEL (vLLM, too), ...", show_default=False),
     ],
     out: Annotated[Path, typer.Option(help="The .jsonl file to write.", show_default=False)],
-    n: Annotated[int, typer.Option("-n", help="Answers to each question.", min=1)] = 1,
+    n: Annotated[int, typer.Option("-n", "--n", help="Answers to each question.", min=1)] = 1,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 1.0,
     top_p: Annotated[float, typer.Option(help="Nucleus mass.")] = 1.0,
     max_tokens: Annotated[int, typer.Option(help="Most tokens in an answer.")] = 512,

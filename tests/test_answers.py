@@ -198,6 +198,20 @@ def test_local_answers_differ_and_are_found_again(models, questions, tmp_path):
     assert not any(set(a) & set(b) for a, b in zip(first, other, strict=True))
 
 
+def test_the_command_asks_a_set_by_its_name(endpoint, tmp_path):
+    from typer.testing import CliRunner
+
+    from gpt4_instruct.cli import app
+
+    endpoint.script = lambda request, count: "Fine."
+    command = ["answer", "--questions", "small-zh", "--model", "openai:m", "--n", "2", "--limit", "3"]
+    done = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "answers.jsonl")])
+    assert done.exit_code == 0, done.output
+    assert "3 questions, 6 answers, 0 of them cut off; 6 requests sent" in done.output
+    lines = list(read_answers(tmp_path / "answers.jsonl"))
+    assert [each["id"] for each in lines] == ["small-01", "small-02", "small-03"] and "盆栽" in lines[0]["instruction"]
+
+
 def test_an_endpoint_gets_a_seed_for_each_answer_and_what_it_refuses_is_kept(endpoint, tmp_path):
     def script(request, count):
         text = request["messages"][-1]["content"]
