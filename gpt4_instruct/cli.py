@@ -1,6 +1,6 @@
 """The command line: each command is a few lines over a public function. Heavy imports stay inside the commands.
 
-Data is here, models are in `cli_training`.
+Data is here; tuning is in `cli_training`, answers and their evaluation in `cli_evaluation`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpt4_instruct import __version__
-from gpt4_instruct.cli_training import add_commands
+from gpt4_instruct.cli_evaluation import add_commands as add_evaluation
+from gpt4_instruct.cli_training import add_commands as add_training
 from gpt4_instruct.errors import Gpt4InstructError, InterruptedRunError
 
 if TYPE_CHECKING:
@@ -463,7 +464,8 @@ def ledger_cancel(
     typer.echo(f"{cancelled} batches {done}{rest}")
 
 
-add_commands(app)
+add_training(app)
+add_evaluation(app)
 app.add_typer(ledger_app, name="ledger")
 
 

@@ -13,14 +13,14 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "gpt4_instruct"
 # A room may import what stands in an earlier line, and its own files.
 LEVELS = [
-    {"__init__", "errors", "records", "prompts"},
+    {"__init__", "errors", "records", "prompts", "judge_prompts"},
     {"registry", "storage", "downloads", "formats", "languages", "progress", "models", "asking"},
     {"sources"},
     {"teachers", "quality", "statistics", "metrics", "training", "views"},
     {"generation"},
     {"splits", "evaluation", "publishing", "figures", "reports", "chat"},
     {"workflows", "tuning"},
-    {"cli_training"},
+    {"cli_training", "cli_evaluation"},
     {"cli"},
     {"__main__"},
 ]
