@@ -351,9 +351,9 @@ def test_what_is_no_study_is_one_line(tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
+def test_a_file_in_the_place_of_the_folder_is_one_line(tmp_path):
     (tmp_path / "out").write_text("a file")
-    with pytest.raises(OutputError, match="cannot write"):
+    with pytest.raises(OutputError, match="is a file: name a folder"):
         new_study(tmp_path)
 
 

@@ -109,6 +109,8 @@ class Study:
             OutputError: it cannot be written.
         """
         folder = Path(folder).expanduser()
+        if folder.is_file():
+            raise OutputError(f"{folder} is a file: name a folder with --out")
         file = folder / "votes.sqlite3"
         with lock(file):
             if not file.exists():

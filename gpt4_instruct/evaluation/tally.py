@@ -138,8 +138,6 @@ def agreement(votes: _Votes) -> float | None:
     Raises:
         MissingExtraError: krippendorff is not installed.
 
-    >>> agreement({("Ann", 1): "ours", ("Bo", 1): "ours", ("Ann", 2): "tie", ("Bo", 2): "tie"})
-    1.0
     >>> agreement({("Ann", 1): "ours", ("Bo", 2): "ours"}) is None
     True
     """
