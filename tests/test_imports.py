@@ -14,12 +14,12 @@ PACKAGE = Path(__file__).parents[1] / "gpt4_instruct"
 # A room may import what stands in an earlier line, and its own files.
 LEVELS = [
     {"__init__", "errors", "records", "prompts", "judge_prompts"},
-    {"registry", "storage", "downloads", "formats", "languages", "progress", "models", "asking"},
+    {"registry", "storage", "downloads", "formats", "languages", "progress", "models", "asking", "run_facts"},
     {"sources"},
     {"teachers", "quality", "statistics", "metrics", "training", "views"},
     {"generation"},
     {"splits", "evaluation", "publishing", "figures", "reports", "chat"},
-    {"workflows", "tuning"},
+    {"workflows", "tuning", "reporting"},
     {"cli_training", "cli_evaluation"},
     {"cli"},
     {"__main__"},
