@@ -1,0 +1,87 @@
+"""Pages of what was found: the paper's numbers with a run's beside them, and the report of a run.
+
+Both read facts that were saved before, and ask nothing of anybody.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gpt4_instruct.errors import OutputError
+from gpt4_instruct.evaluation.paper import paper_numbers
+from gpt4_instruct.figures.paper_tables import DIFFERENCE_HEADS, difference_rows, paper_tables
+from gpt4_instruct.storage import write_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["PaperResult", "paper", "paper_table"]
+
+
+@dataclass(frozen=True, slots=True)
+class PaperResult:
+    """The paper's numbers, and a run's beside them.
+
+    Attributes:
+        folder: with ``numbers.json``, the pictures and ``paper.html``.
+        numbers: as in ``numbers.json``, see `gpt4_instruct.evaluation.paper`.
+        differences: a run's numbers beside the paper's, see `gpt4_instruct.evaluation.paper_beside.compare`; none
+            where no run was named.
+        figures: the pictures, each as PNG and SVG.
+        page: ``paper.html``.
+    """
+
+    folder: Path
+    numbers: dict[str, Any]
+    differences: list[dict[str, Any]]
+    figures: tuple[Path, ...]
+    page: Path
+
+
+def paper(out: str | Path, *, mine: str | Path | None = None) -> PaperResult:
+    """Writes and draws every number of the paper's figures, from packaged values, and a run's own beside them.
+
+    Args:
+        out: the folder for ``numbers.json``, the pictures and ``paper.html``; an earlier call's are replaced.
+        mine: a folder of a run: summaries of `judge`, the votes' ``tally.json``, ``rouge.json``, what `stats` wrote;
+            whatever of these it holds, in folders of its own, too.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        OutputError: the folder cannot be written, or `mine` holds nothing that can be compared.
+    """
+    from gpt4_instruct.figures.paper import draw_paper
+
+    folder = Path(out).expanduser()
+    numbers = paper_numbers(None if mine is None else Path(mine).expanduser())
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file: name a folder")
+    write_json(folder / "numbers.json", numbers)
+    *figures, page = draw_paper(folder)
+    return PaperResult(folder, numbers, numbers.get("differences", []), tuple(figures), page)
+
+
+def paper_table(numbers: dict[str, Any]) -> Table:
+    """For the terminal: a run's numbers beside the paper's, or where there is no run, the paper's relative scores.
+
+    Args:
+        numbers: `PaperResult.numbers`.
+    """
+    from rich.box import SIMPLE
+    from rich.table import Table
+    from rich.text import Text
+
+    if "differences" in numbers:
+        title, heads, rows = "Ours beside the paper's", DIFFERENCE_HEADS, difference_rows(numbers["differences"])
+    else:
+        title, heads, rows = next(each for each in paper_tables(numbers) if each[0] == "Relative scores")
+    table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0), caption_justify="left")
+    for name in heads:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    doubts = [f"{' / '.join(each['where'])} is doubtful: {each['why']}" for each in numbers["doubts"]]
+    table.caption = Text("\n".join([*doubts, numbers["no_intervals"]]))
+    return table
