@@ -1,12 +1,14 @@
-"""The words, the look and the keys of the rating page; keys 1, 2 and 3 choose, Enter goes on.
+"""The words, the look and the keys of the rating page, and the same words on pages of other tools.
 
-A key chooses for the criterion that is marked, and the mark moves to the next one. Keys press what a mouse would: the
-page has no way of its own for them.
+Keys 1, 2 and 3 choose for the criterion that is marked, and the mark moves to the next one; Enter goes on. Keys press
+what a mouse would: the page has no way of its own for them.
 """
 
 from __future__ import annotations
 
-__all__ = ["CSS", "SCRIPT", "WORDS"]
+__all__ = ["CSS", "SCRIPT", "WORDS", "label_studio_page", "mturk_page"]
+
+_CRITERIA = ("helpfulness", "honesty", "harmlessness")
 
 WORDS = {
     "en": {
@@ -148,3 +150,56 @@ SCRIPT = """
   });
 })();
 """
+
+
+def mturk_page(language: str) -> str:
+    """The page of a task on Mechanical Turk, into which it puts the columns of the CSV where ``${...}`` stands."""
+    words = WORDS[language]
+    options = (("A", words["a_better"]), ("B", words["b_better"]), ("tie", words["tie"]))
+    criteria = "".join(
+        f"<fieldset><legend>{words[name]}: {words[f'{name}_info']}</legend>"
+        + "".join(
+            f'<label><input type="radio" name="{name}" value="{value}" required> {text}</label> '
+            for value, text in options
+        )
+        + "</fieldset>\n"
+        for name in _CRITERIA
+    )
+    boxes = "".join(
+        f"<h2>{words[name]}</h2><div class='text'>{text}</div>\n"
+        for name, text in (
+            ("question", "${instruction}<br>${input}"),
+            ("answer_a", "${answer_a}"),
+            ("answer_b", "${answer_b}"),
+        )
+    )
+    return f"""<script src="https://assets.crowd.aws/crowd-html-elements.js"></script>
+<style>.text {{ white-space: pre-wrap; border: 1px solid #ccc; padding: .5em; }} h2 {{ font-size: 1em; }}</style>
+<crowd-form>
+<h1>{words["title"]}</h1>
+{boxes}{criteria}</crowd-form>
+"""
+
+
+def label_studio_page(language: str) -> str:
+    """The labelling interface for Label Studio."""
+    words = WORDS[language]
+    options = (("A", words["a_better"]), ("B", words["b_better"]), ("tie", words["tie"]))
+    choices = "".join(f'<Choice value="{value}" hint="{text}"/>' for value, text in options)
+    criteria = "".join(
+        f'  <Header value="{words[name]}: {words[f"{name}_info"]}" size="5"/>\n'
+        f'  <Choices name="{name}" toName="pair" choice="single-radio" showInline="true" required="true">'
+        f"{choices}</Choices>\n"
+        for name in _CRITERIA
+    )
+    boxes = "".join(
+        (f'  <Header value="{words[label]}" size="5"/>\n' if label else "")
+        + f'  <Text name="{name}" value="${column}"/>\n'
+        for name, label, column in (
+            ("pair", "question", "instruction"),
+            ("input", "", "input"),
+            ("a", "answer_a", "answer_a"),
+            ("b", "answer_b", "answer_b"),
+        )
+    )
+    return f"<View>\n{boxes}{criteria}</View>\n"
