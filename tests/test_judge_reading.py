@@ -106,6 +106,8 @@ def test_two_scores(reply):
         ("What would you like me to do with these 2 answers?", "no_score"),
         ("Assistant 1: 3 points are wrong.\nAssistant 2: none.", "no_score"),
         ("I'm sorry, but I cannot assist with that request.", "refusal"),
+        ("I am not able to fairly compare these two.", "refusal"),
+        ("我无法对这两个回答打分。", "refusal"),
         ("作为一个人工智能语言模型，我无法评分。", "refusal"),
     ],
 )

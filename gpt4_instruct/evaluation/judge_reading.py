@@ -90,10 +90,19 @@ def read_scores(reply: str, answers: int, finish_reason: str = "stop") -> Readin
         return _checked(run, answers) if len(run) > 1 else Reading(failure="one_score")
     whole = [found for found in lines if found and len(found) >= answers]
     if not whole:
-        failure = "refusal" if refusal(Sample("", "", reply)) else "one_score" if single else "no_score"
-        return Reading(failure=failure)
+        declines = _DECLINES.search(text) or refusal(Sample("", "", reply))
+        return Reading(failure="refusal" if declines else "one_score" if single else "no_score")
     readings = {_checked(found, answers) for found in whole}
     return readings.pop() if len(readings) == 1 else Reading(failure="contradiction")
+
+
+# What a judge says it does not do; `refusal` knows what a model that answers says.
+_DECLINES = re.compile(
+    r"\b(?:can(?:['’]|no)t|can not|(?:un|not )able to|will not|won['’]t|decline to|refuse to)\s+(?:\w+ly\s+)?"
+    r"(?:judge|score|rate|grade|evaluate|compare|assess)\b"
+    r"|(?:无法|不能|不便|不会)\S{0,6}?(?:评分|打分|评判|评价|比较|判断)",
+    re.IGNORECASE,
+)
 
 
 # --- one line -------------------------------------------------------------------------------------------------------
