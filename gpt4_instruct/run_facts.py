@@ -61,7 +61,7 @@ _KEYS = {
     "rank": ("reward_model", "best_of", "by_rank"),
     "groups": ("groups",),
     "judge": ("judged", "failures", "questions"),
-    "tally": ("criteria",),
+    "tally": ("criteria", "raters"),
     "rouge": ("rougeL", "buckets"),
     "audit": ("data", "dropped_from"),
     "statistics": ("data",),
@@ -77,7 +77,8 @@ def find_facts(paths: Sequence[str | Path]) -> list[Facts]:
             is looked at: a few folders deep, hidden folders and checkpoints left out.
 
     Returns:
-        what is of a known kind, and what looks like facts and cannot be read, with the reason.
+        what is of a known kind, and what looks like facts and cannot be read, with the reason. The summaries of single
+        groups are left out: their numbers are in the one of all groups.
 
     Raises:
         OutputError: a path is not there.
@@ -95,7 +96,8 @@ def find_facts(paths: Sequence[str | Path]) -> list[Facts]:
             facts = _read(file, named=path.is_file())
             if facts is not None:
                 found.append(facts)
-    return found
+    grouped = {each.file.parent for each in found if each.kind == "groups"}
+    return [each for each in found if not (each.file.parent in grouped and each.file.name.startswith("group-"))]
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -137,18 +137,20 @@ def judged(model_sum, baseline_sum, low, high, **more):
 def run(tmp_path: Path) -> Path:
     """A folder with facts of every kind, one of them cut off and one with text for a number."""
     folder = tmp_path / "run"
-    names = {"model": "local:小模型", "baseline": "openai:gpt-4o"}
+    names = {"answers": {"file": "a.jsonl", "model": "小模型"}, "baseline": {"file": "b.jsonl", "model": "gpt-4o"}}
+    other = {"answers": {"file": "alpaca-7b.jsonl"}, "baseline": {"file": "gpt-3.5-turbo.jsonl"}}
     write(folder / "judge" / "a.summary.json", judged(300, 720, 38.0, 45.5, **names))
-    write(folder / "judge" / "b.summary.json", judged(310, 640, 44.0, 52.0, model="alpaca-7b", baseline="gpt-3.5"))
+    write(folder / "judge" / "b.summary.json", judged(310, 640, 44.0, 52.0, **other))
     write(folder / "judge" / "translated_answers_vs_gpt4_generated.summary.json", judged(340, 680, 45, 55, **names))
-    write(folder / "judge" / "mistral.summary.json", judged(330, 660, 45, 55, model="m", baseline="mistral-7b"))
+    write(folder / "judge" / "mistral.summary.json", judged(330, 660, 45, 55, baseline={"file": "mistral-7b.jsonl"}))
     write(folder / "judge" / "text.summary.json", judged("many", 720, 0, 1, **names))
     write(folder / "judge" / "cut.summary.json", '{"questions": 80, "judg')
     share = {"low": 0.2, "high": 0.5}
-    counts = {"ours": {"count": 30, **share}, "baseline": {"count": 50, **share}, "tie": {"count": 20, **share}}
-    write(folder / "tally.json", {"model": "小模型", "baseline": "Alpaca", "criteria": {"helpfulness": counts}})
+    counts = {"ours": {"votes": 30, **share}, "baseline": {"votes": 50, **share}, "tie": {"votes": 20, **share}}
+    votes = {"criteria": {"helpfulness": {"n": 100, **counts}}, "raters": {}}
+    write(folder / "tally.json", {"ours": "小模型.jsonl", "baseline": "Alpaca.jsonl", **votes})
     found = rouge_by_length(["a", "a b c", "a b"], ["a", "a b c", "a b c d e f g"])
-    write(folder / "rouge.json", {"model": "小模型", **found})
+    write(folder / "rouge.json", {"answers": "小模型.jsonl", **found})
     described = {
         "name": "rows",
         "unique_pairs": 52,
@@ -164,11 +166,11 @@ def run(tmp_path: Path) -> Path:
 def test_a_runs_numbers_have_the_papers_shape_and_stand_beside_its_own(run):
     numbers = paper_numbers(run)
     mine = numbers["mine"]
-    assert mine["vicuna80"] == {"vs_gpt4": {"local:小模型": [300, 720]}, "vs_chatgpt": {"alpaca-7b": [310, 640]}}
-    assert mine["chinese"] == {"translated_answers_vs_gpt4_generated": {"local:小模型": [340, 680]}}
-    assert mine["other"] == {"against mistral-7b": {"m": [330, 660]}}
-    assert mine["derived"]["vicuna80"]["vs_gpt4"]["local:小模型"] == pytest.approx(100 * 300 / 720)
-    assert mine["intervals"]["vicuna80"]["vs_gpt4"]["local:小模型"] == [38.0, 45.5]
+    assert mine["vicuna80"] == {"vs_gpt4": {"小模型": [300, 720]}, "vs_chatgpt": {"alpaca-7b": [310, 640]}}
+    assert mine["chinese"] == {"translated_answers_vs_gpt4_generated": {"小模型": [340, 680]}}
+    assert mine["other"] == {"against mistral-7b": {"mistral": [330, 660]}}
+    assert mine["derived"]["vicuna80"]["vs_gpt4"]["小模型"] == pytest.approx(100 * 300 / 720)
+    assert mine["intervals"]["vicuna80"]["vs_gpt4"]["小模型"] == [38.0, 45.5]
     assert mine["human_hhh"]["小模型_vs_Alpaca"] == {"n": 100, "ours_baseline_tie": {"helpfulness": [30, 50, 20]}}
     assert mine["derived"]["human_hhh"]["小模型_vs_Alpaca"]["helpfulness"] == [30, 50, 20]
     assert mine["unnatural_rougeL"]["buckets"] == VALUES["unnatural_rougeL"]["buckets"]
@@ -180,9 +182,12 @@ def test_a_runs_numbers_have_the_papers_shape_and_stand_beside_its_own(run):
 
 
 def test_differences_name_both_sides_and_say_what_is_doubtful(run):
-    write(run / "judge" / "d.summary.json", judged(700, 640, 105, 112, model="gpt-4o", baseline="chatgpt"))
+    write(
+        run / "judge" / "d.summary.json",
+        judged(700, 640, 105, 112, answers={"file": "gpt-4o"}, baseline={"file": "chatgpt"}),
+    )
     found = {(each["what"], each["name"]): each for each in paper_numbers(run)["differences"]}
-    first = found["80 questions, against GPT-4", "local:小模型"]
+    first = found["80 questions, against GPT-4", "小模型"]
     assert (first["paper_name"], first["low"], first["high"]) == ("LLaMA-GPT4-7B", 38.0, 45.5)
     assert first["difference"] == pytest.approx(100 * 300 / 720 - 100 * 606 / 726.5)
     assert first["doubt"] is None
@@ -198,9 +203,11 @@ def test_differences_name_both_sides_and_say_what_is_doubtful(run):
 
 def test_groups_of_ranked_answers_stand_by_their_ranks(tmp_path):
     groups = {name: judged(600, 700, 80, 90) for name in ("1", "2", "6", "B")}
-    write(tmp_path / "groups.summary.json", {"baseline": "gpt-4", "groups": groups})
+    write(tmp_path / "groups.summary.json", {"answers": "ranked.jsonl", "baseline": "gpt-4.jsonl", "groups": groups})
+    write(tmp_path / "group-1.summary.json", judged(600, 700, 80, 90, baseline={"file": "gpt-4.jsonl"}))
     numbers = paper_numbers(tmp_path)
     assert list(numbers["mine"]["rank_groups"]["vs_gpt4"]) == ["1", "2", "6", "B"]
+    assert "vicuna80" not in numbers["mine"], "a group counts once"
     found = {each["name"]: each for each in numbers["differences"]}
     assert found["group 1"]["paper"] == pytest.approx(100 * 631 / 722.5)
     assert found["group B"]["paper"] == pytest.approx(100 * 606 / 726.5)
@@ -215,9 +222,9 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_read(run):
     assert {each["kind"] for each in mine["read"]} == {"judge", "tally", "rouge", "statistics"}
 
 
-@pytest.mark.parametrize("broken", [[], {"helpfulness": 3}, {"helpfulness": {"ours": {"count": "x"}}}, None])
+@pytest.mark.parametrize("broken", [[], {"helpfulness": 3}, {"helpfulness": {"ours": {"votes": "x"}}}, None])
 def test_odd_facts_are_one_line(tmp_path, broken):
-    write(tmp_path / "tally.json", {"criteria": broken})
+    write(tmp_path / "tally.json", {"criteria": broken, "raters": {}})
     with pytest.raises(OutputError, match=r"holds nothing that can be compared .*tally\.json") as caught:
         paper_numbers(tmp_path)
     assert "\n" not in str(caught.value)
@@ -265,7 +272,7 @@ def test_the_folder_holds_the_numbers_and_the_table_tells_of_them(run, tmp_path)
     console = Console(width=200, file=io.StringIO(), record=True)
     console.print(paper_table(result.numbers))
     text = console.export_text()
-    assert "local:小模型" in text and "-41.7" in text and "613 : 521 = 117.7 %" in text
+    assert "小模型" in text and "-41.7" in text and "613 : 521 = 117.7 %" in text
     console.print(paper_table(paper_numbers()))
     assert "606 : 726.5" in console.export_text()
 

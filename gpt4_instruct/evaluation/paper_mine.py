@@ -67,42 +67,34 @@ def read_mine(folder: Path) -> dict[str, Any]:
 
 
 def _judge(mine: dict[str, Any], facts: Facts) -> dict[str, Any]:
-    found = facts.content
-    model, baseline = (
-        _side(found, "model", "answers", default=facts.file.name.partition(".")[0]),
-        _side(found, "baseline"),
-    )
+    model, baseline = _side(facts.content, "answers", _stem(facts.file)), _side(facts.content, "baseline")
     section, group = _comparison(facts.file, baseline)
-    return {**_score(mine, found, section, group, model), "model": model, "baseline": baseline}
+    told = _score(mine, facts.content, section, group, model)
+    return {"model": model, "baseline": baseline, **told, "warnings": "; ".join(facts.content.get("warnings") or [])}
 
 
 def _groups(mine: dict[str, Any], facts: Facts) -> dict[str, Any]:
-    found = facts.content
-    baseline = _side(found, "baseline")
+    model, baseline = _side(facts.content, "answers", _stem(facts.file)), _side(facts.content, "baseline")
     _, group = _comparison(facts.file, baseline)
     section = "rank_groups" if group in _BASELINES.values() else "other"
-    told = {}
-    for name, each in found["groups"].items():
+    told: dict[str, Any] = {}
+    for name, each in facts.content["groups"].items():
         told = _score(mine, each, section, group, str(name))
-    return {**told, "model": _side(found, "model", "answers", "ranked", default=""), "baseline": baseline}
+    return {"model": model, "baseline": baseline, **told}
 
 
 def _score(mine: dict[str, Any], found: Mapping[str, Any], section: str, group: str, name: str) -> dict[str, Any]:
     """Puts a relative score into its place; what else is told of it."""
-    score = found.get("relative_score")
+    score = found["relative_score"]
     if score is None:
-        raise ValueError("it has no relative score: no question was judged, or there was no baseline")
-    pair = [_number(score, "model_sum", "sum"), _number(score, "baseline_sum")]
+        raise ValueError("no question was judged")
+    pair = [_number(score, "model_sum"), _number(score, "baseline_sum")]
+    interval = [_number(score, "low"), _number(score, "high")]
     held = mine.setdefault(section, {}).setdefault(group, {})
     name = _distinct(name, held)
     held[name] = pair
-    bounds = score.get("interval") or score
-    if bounds.get("low") is not None and bounds.get("high") is not None:
-        interval = [_number(bounds, "low"), _number(bounds, "high")]
-        mine["intervals"].setdefault(section, {}).setdefault(group, {})[name] = interval
-    questions = found.get("questions", score.get("n", ""))
-    warnings = found.get("warnings") or []
-    return {"questions": questions, "warnings": "; ".join([warnings] if isinstance(warnings, str) else warnings)}
+    mine["intervals"].setdefault(section, {}).setdefault(group, {})[name] = interval
+    return {"questions": found.get("judged", "")}
 
 
 def _comparison(file: Path, baseline: str) -> tuple[str, str]:
@@ -114,47 +106,56 @@ def _comparison(file: Path, baseline: str) -> tuple[str, str]:
     return ("vicuna80", group) if group else ("other", f"against {baseline or 'a baseline without a name'}")
 
 
-def _side(found: Mapping[str, Any], *keys: str, default: str = "") -> str:
-    """The name of a side, which may stand in a mapping of more facts."""
-    for key in keys:
-        value = found.get(key)
-        if isinstance(value, Mapping):
-            value = next((value[inner] for inner in ("name", "model", "spec", "file") if value.get(inner)), None)
-        if isinstance(value, str) and value:
-            return value
-    return default
+def _side(found: Mapping[str, Any], key: str, default: str = "") -> str:
+    """The name of a side: of its model where that is known, else of its file."""
+    value = found.get(key)
+    if isinstance(value, Mapping):
+        value = value.get("model") or value.get("file")
+    return _stem(Path(value)) if isinstance(value, str) and value else default
+
+
+def _stem(file: Path) -> str:
+    """A file's name without what all such files end in; a name that is none of a file stays.
+
+    >>> _stem(Path("out/mine.summary.json")), _stem(Path("mine.jsonl")), _stem(Path("gpt-3.5"))
+    ('mine', 'mine', 'gpt-3.5')
+    """
+    name = file.name
+    for ending in (".jsonl", ".json", ".summary", ".rouge"):
+        name = name.removesuffix(ending)
+    return name
 
 
 # --- votes, ROUGE, statistics ---------------------------------------------------------------------------------------
 
 
 def _tally(mine: dict[str, Any], facts: Facts) -> dict[str, Any]:
-    found = facts.content
-    model, baseline = _side(found, "model", "ours", default="ours"), _side(found, "baseline", default="baseline")
-    counts, intervals = {}, {}
-    for criterion, each in found["criteria"].items():
-        counts[criterion] = [int(_number(each[choice], "count")) for choice in ("ours", "baseline", "tie")]
-        bounds = [[each[choice].get("low"), each[choice].get("high")] for choice in ("ours", "baseline", "tie")]
-        if all(low is not None for low, _ in bounds):
-            intervals[criterion] = [[100 * low, 100 * high] for low, high in bounds]
+    model, baseline = _side(facts.content, "ours", "ours"), _side(facts.content, "baseline", "baseline")
+    counts: dict[str, list[int]] = {}
+    intervals: dict[str, list[list[float]]] = {}
+    for criterion, found in facts.content["criteria"].items():
+        choices = [found[choice] for choice in ("ours", "baseline", "tie")]
+        counts[criterion] = [int(_number(each, "votes")) for each in choices]
+        if sum(counts[criterion]):
+            bounds = [[100 * _number(each, "low"), 100 * _number(each, "high")] for each in choices]
+            intervals[criterion] = bounds
     n = max((sum(each) for each in counts.values()), default=0)
     held = mine.setdefault("human_hhh", {})
     name = _distinct(f"{model}_vs_{baseline}", held)
     held[name] = {"n": n, "ours_baseline_tie": counts}
     mine["intervals"].setdefault("human_hhh", {})[name] = intervals
-    return {"model": model, "baseline": baseline, "questions": found.get("questions", "")}
+    return {"model": model, "baseline": baseline, "questions": facts.content.get("questions", "")}
 
 
 def _rouge(mine: dict[str, Any], facts: Facts) -> dict[str, Any]:
     found = facts.content
-    file = facts.file
-    called = file.name.removesuffix(".rouge.json") if file.name != "rouge.json" else file.absolute().parent.name
+    called = facts.file.absolute().parent.name if facts.file.name == "rouge.json" else _stem(facts.file)
     buckets = found["buckets"]
     lengths, sizes = [each["length"] for each in buckets], [int(each["n"]) for each in buckets]
     held = mine.setdefault("unnatural_rougeL", {"buckets": lengths, "n": sizes})
     if held["buckets"] != lengths or held["n"] != sizes:
         raise ValueError("its references are others than those of an earlier file")
-    name = _distinct(_side(found, "model", "answers", default=called), held)
+    name = _distinct(_side(found, "answers", called), held)
     held[name] = [_number(each["rougeL"], "f1") if each["n"] else None for each in buckets]
     mine["intervals"].setdefault("unnatural_rougeL", {})[name] = [
         [_number(each["rougeL"], "low"), _number(each["rougeL"], "high")] if each["n"] else None for each in buckets
@@ -184,10 +185,10 @@ def _csv(file: Path) -> Iterator[list[str]]:
             yield from rows
 
 
-def _number(found: Mapping[str, Any], *keys: str) -> float:
-    value = next((found[key] for key in keys if key in found), None)
+def _number(found: Mapping[str, Any], key: str) -> float:
+    value = found[key]
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{keys[0]} is {value!r}, not a number")
+        raise ValueError(f"{key} is {value!r}, not a number")
     return value
 
 
