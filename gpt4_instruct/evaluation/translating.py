@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import gpt4_instruct
-from gpt4_instruct.errors import OutputError, OutputExistsError
+from gpt4_instruct.errors import OutputError, OutputExistsError, UsageError
 from gpt4_instruct.evaluation.answer_files import is_ours
 from gpt4_instruct.evaluation.answers import read_answers, summary_path, teacher_spec
 from gpt4_instruct.evaluation.asking_again import Ask, Outcome, ask_all, check_counts, opened
@@ -113,7 +113,9 @@ def translate(
         RunStoppedError, IncompleteError, BudgetError: as `answers.answer`.
     """
     started = time.monotonic()
-    check_counts(max_tokens=max_tokens, limit=limit, concurrency=concurrency, retries=retries + 1)
+    check_counts(max_tokens=max_tokens, limit=limit, concurrency=concurrency)
+    if retries < 0:
+        raise UsageError(f"retries is {retries}, but must be 0 or more")
     file = Path(out).expanduser()
     if file.is_dir():
         raise OutputError(f"{file} is a folder: name a file, such as {file / 'chinese.jsonl'}")
@@ -267,7 +269,7 @@ def _translated(
 
 def _answer(answer: Mapping[str, Any], outcome: Outcome[Any] | None, counts: Counter[str]) -> _Line:
     if outcome is None:  # it did not come, is empty, or is Chinese
-        counts["answers"] += answer["text"] is not None
+        counts["answers"] += bool((answer["text"] or "").strip())
         return dict(answer)
     if outcome.failure:
         error = {"reason": outcome.failure, "detail": "the answer was not translated"}
