@@ -115,7 +115,7 @@ def ask_all(
         IncompleteError: some replies have not come; the others are in the ledger.
         RunStoppedError, BudgetError, InterruptedRunError: as `Engine.ask` and `Engine.stream`.
     """
-    late: list[TransientError] = []
+    late: dict[tuple[str, int], TransientError] = {}
 
     async def one(ask: Ask[V]) -> Outcome[V] | None:
         attempts: list[Attempt] = []
@@ -130,7 +130,7 @@ def ask_all(
                 attempts.append(Attempt(sample, None, REFUSED, f"{error.reason}: {error.detail}"))
                 break
             except TransientError as error:
-                late.append(error)
+                late[ask.prompt, sample] = error
                 return None
             value, failure = ask.read(answer)
             attempts.append(Attempt(sample, answer, failure))
@@ -157,7 +157,7 @@ def ask_all(
     with progress(lambda: len(items), what, "item") as bar:
         done = list(engine.stream(work, items))
     if late or None in done:
-        last = f" (last: {late[-1]})" if late else ""
+        last = f" (last: {list(late.values())[-1]})" if late else ""
         raise IncompleteError(
             f"{max(1, len(late))} replies have not come{last}; the others are in {engine.ledger.path}: run the same "
             "command again to go on"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from gpt4_instruct.errors import UsageError
 from gpt4_instruct.evaluation.answer_files import of_sample
@@ -36,7 +36,7 @@ def judge(
     *,
     mode: Mode = "pairwise",
     orders: Orders = "both",
-    language: str = "auto",
+    language: Literal["auto", "en", "zh"] = "auto",
     questions: Any = None,
     references: str | Path | None = None,
     sample: int = 0,
@@ -99,7 +99,10 @@ def judge(
         limit=limit,
     )
     judging = judging_of(teacher, max_tokens, mode, orders, retries)
-    group = Group(Path(out).expanduser(), paired)
+    file = Path(out).expanduser()
+    if file.resolve() in {Path(each).expanduser().resolve() for each in (answers, baseline) if each is not None}:
+        raise UsageError(f"{file} holds the answers themselves: name another file with --out")
+    group = Group(file, paired)
     if dry_run:
         return estimate_all(judging, [group], ledger, prices)[0]
     started = time.monotonic()

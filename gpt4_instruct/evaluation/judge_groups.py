@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gpt4_instruct
 from gpt4_instruct.errors import OutputError, UsageError
@@ -67,7 +67,7 @@ def judge_groups(
     *,
     mode: Mode = "pairwise",
     orders: Orders = "both",
-    language: str = "auto",
+    language: Literal["auto", "en", "zh"] = "auto",
     references: str | Path | None = None,
     retries: int = 1,
     max_tokens: int = 512,

@@ -93,7 +93,7 @@ def _compared(judged: Sequence[_Line], how: Mapping[str, Any], *, lengths: bool 
         return {"relative_score": None, "outcomes": None}
     scores, baseline = [line["score"] for line in judged], [line["baseline_score"] for line in judged]
     relative = relative_score(scores, baseline, **how)
-    words = {
+    words: dict[str, Any] = {
         "lengths": [line["words"] for line in judged],
         "baseline_lengths": [line["baseline_words"] for line in judged],
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from gpt4_instruct.errors import SourceError
 from gpt4_instruct.evaluation.answer_files import AnswerRow, Pick, read_answer_rows
@@ -77,7 +77,7 @@ def pair_up(
     *,
     questions: Any = None,
     references: str | Path | None = None,
-    language: str = "auto",
+    language: Literal["auto", "en", "zh"] = "auto",
     limit: int | None = None,
 ) -> Paired:
     """The questions that two files of answers have in common.

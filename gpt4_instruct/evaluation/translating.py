@@ -20,31 +20,24 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import gpt4_instruct
-from gpt4_instruct.errors import OutputError, OutputExistsError, UsageError
+from gpt4_instruct.errors import OutputError, OutputExistsError, SourceError, UsageError
 from gpt4_instruct.evaluation.answer_files import is_ours
 from gpt4_instruct.evaluation.answers import read_answers, summary_path, teacher_spec
-from gpt4_instruct.evaluation.asking_again import Ask, Outcome, ask_all, check_counts, opened
+from gpt4_instruct.evaluation.asking_again import ask_all, check_counts, opened
 from gpt4_instruct.evaluation.questions import read_questions
-from gpt4_instruct.judge_prompts import render_answer_translation
-from gpt4_instruct.languages import chinese_share
-from gpt4_instruct.prompts import TRANSLATION_SCHEMA, read_translation, render_translation
-from gpt4_instruct.records import Answer, Reject, Sampling
+from gpt4_instruct.evaluation.translation_lines import Line, asks_of, translated, without_question
+from gpt4_instruct.records import Reject, Sampling
 from gpt4_instruct.storage import replacing, write_json
 from gpt4_instruct.teachers.base import Teacher, connect
 
 __all__ = ["TranslateResult", "translate"]
-
-_CHINESE_SHARE = 0.5  # of a text's words: then it is Chinese, whatever names it quotes
-
-_Task = tuple[str, str]  # instruction and input
-_Line = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +112,8 @@ def translate(
     file = Path(out).expanduser()
     if file.is_dir():
         raise OutputError(f"{file} is a folder: name a file, such as {file / 'chinese.jsonl'}")
+    if isinstance(data, str | Path) and file.resolve() == Path(data).expanduser().resolve():
+        raise UsageError(f"{file} holds what is to be translated: name another file with --out")
     if file.exists() and not overwrite:
         raise OutputExistsError(f"{file} is there already: --overwrite writes it anew, --out names another")
     lines = list(islice(_lines(data), limit))
@@ -131,15 +126,15 @@ def translate(
             engine,
             translator,
             lines,
-            lambda line: [ask for _, ask in _asks(line, retries)],
+            lambda line: [ask for _, ask in asks_of(line, retries)],
             sampling,
             "translating",
         )
         with replacing(file) as temporary, temporary.open("w", encoding="utf-8") as content:
             for line, outcomes in zip(lines, found, strict=True):
-                places = [place for place, _ in _asks(line, retries)]
-                translated = _translated(line, dict(zip(places, outcomes, strict=True)), counts, failed)
-                content.write(json.dumps(translated, ensure_ascii=False) + "\n")
+                places = [place for place, _ in asks_of(line, retries)]
+                found_line = translated(line, dict(zip(places, outcomes, strict=True)), counts, failed)
+                content.write(json.dumps(found_line, ensure_ascii=False) + "\n")
         result = TranslateResult(
             file=file,
             questions=counts["questions"],
@@ -167,118 +162,22 @@ def translate(
     return result
 
 
-def _lines(data: Any) -> Iterator[_Line]:
+def _lines(data: Any) -> Iterator[Line]:
     """Lines of answers as they are, and questions as lines without answers."""
-    path = Path(data).expanduser() if isinstance(data, str | Path) else None
-    if path is not None and path.is_file() and path.suffix in {".jsonl", ".json"} and is_ours(path):
-        yield from read_answers(path)
+    if isinstance(data, str | Path) and _holds_answers(Path(data).expanduser()):
+        yield from read_answers(data)
         return
     for each in read_questions(data)[1]:
-        line: _Line = {"id": each.id, "instruction": each.instruction, "input": each.input}
+        line: Line = {"id": each.id, "instruction": each.instruction, "input": each.input}
         if isinstance(each, Reject):
-            yield _without_question(line, each.reason, each.detail)
+            yield without_question(line, each.reason, each.detail)
         else:
             more = {"category": each.category, "output": each.reference}  # as `read_questions` reads them
             yield line | {name: value for name, value in more.items() if value is not None}
 
 
-def _without_question(line: _Line, reason: str, detail: str) -> _Line:
-    """A line in the place of a question that is none, or was not translated: nobody will ask it in English."""
-    error = {"reason": reason, "detail": detail}
-    if "answers" in line:
-        return {**line, "error": error, "answers": []}
-    english = {"instruction": line["instruction"], "input": line["input"]}
-    return {"id": line["id"], "error": error, "english": english}
-
-
-# --- asking ---------------------------------------------------------------------------------------------------------
-
-
-def _asks(line: Mapping[str, Any], retries: int) -> list[tuple[str | int, Ask[Any]]]:
-    """What is to be translated of a line: ``"task"``, ``"reference"``, and answers by their places."""
-    if "error" in line:
-        return []
-    found: list[tuple[str | int, Ask[Any]]] = []
-    task = (line["instruction"], line["input"])
-    if not _is_chinese("\n".join(task)):
-        found.append(("task", Ask(render_translation(*task), _task_reader(task), 1 + retries, TRANSLATION_SCHEMA)))
-    texts: list[tuple[str | int, str | None]] = [("reference", line.get(_reference(line)))]
-    texts += [(place, each["text"]) for place, each in enumerate(line.get("answers", ()))]
-    for place, text in texts:
-        if text is not None and text.strip() and not _is_chinese(text):
-            found.append((place, Ask(render_answer_translation(text), _read_answer, 1 + retries)))
-    return found
-
-
-def _reference(line: Mapping[str, Any]) -> str:
-    """Where a line has its right answer."""
-    return "reference" if "answers" in line else "output"
-
-
-def _is_chinese(text: str) -> bool:
-    return (chinese_share(text) or 0) >= _CHINESE_SHARE
-
-
-def _task_reader(task: _Task) -> Any:
-    def read(answer: Answer) -> tuple[_Task | None, str | None]:
-        if answer.finish_reason in {"length", "content_filter"}:
-            return None, _ENDS[answer.finish_reason]
-        found = read_translation(answer.text)
-        if found is None or bool(found[1].strip()) != bool(task[1].strip()):
-            return None, "unreadable_translation"
-        return (found, None) if chinese_share(found[0]) else (None, "wrong_language")
-
-    return read
-
-
-_ENDS = {"length": "truncated", "content_filter": "withheld"}
-
-
-def _read_answer(answer: Answer) -> tuple[str | None, str | None]:
-    if answer.finish_reason in _ENDS:
-        return None, _ENDS[answer.finish_reason]
-    text = answer.text.strip()
-    return (text, None) if text else (None, "empty")
-
-
-# --- the line -------------------------------------------------------------------------------------------------------
-
-
-def _translated(
-    line: _Line, outcomes: Mapping[str | int, Outcome[Any]], counts: Counter[str], failed: Counter[str]
-) -> _Line:
-    if "error" in line:
-        failed[line["error"]["reason"]] += 1
-        return line
-    failed.update(each.failure for each in outcomes.values() if each.failure)
-    task = outcomes.get("task")
-    if task is not None and task.failure:
-        return _without_question(line, task.failure, "the question was not translated")
-    counts["questions"] += 1
-    found = dict(line)
-    if task is not None:
-        found |= dict(zip(("instruction", "input"), task.value or (), strict=True))
-        found["english"] = {"instruction": line["instruction"], "input": line["input"]}
-        found["translation"] = _key(task)
-    if "reference" in outcomes:
-        found[_reference(line)] = outcomes["reference"].value  # none where it failed: an English one would mislead
-    if "answers" in line:
-        found["answers"] = [_answer(each, outcomes.get(place), counts) for place, each in enumerate(line["answers"])]
-    return found
-
-
-def _answer(answer: Mapping[str, Any], outcome: Outcome[Any] | None, counts: Counter[str]) -> _Line:
-    if outcome is None:  # it did not come, is empty, or is Chinese
-        counts["answers"] += bool((answer["text"] or "").strip())
-        return dict(answer)
-    if outcome.failure:
-        error = {"reason": outcome.failure, "detail": "the answer was not translated"}
-        return {**answer, "text": None, "english": answer["text"], "error": error}
-    counts["answers"] += 1
-    counts["without_chinese"] += not chinese_share(str(outcome.value))
-    return {**answer, "text": outcome.value, "english": answer["text"], "translation": _key(outcome)}
-
-
-def _key(outcome: Outcome[Any]) -> str | None:
-    answer = outcome.attempts[-1].answer
-    return answer.request if answer else None
+def _holds_answers(path: Path) -> bool:
+    try:
+        return path.is_file() and is_ours(path)
+    except SourceError:  # it may still hold questions, in another format or with a broken first row
+        return False
