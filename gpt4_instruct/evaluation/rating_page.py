@@ -118,7 +118,9 @@ def _page(study: Study, language: str) -> Any:
 
         # Without the queue, a call is one plain request, which is answered at once.
         call: dict[str, Any] = {"outputs": shown, "queue": False, "show_progress": "hidden"}
-        page.load(start, [name], **call, js="() => new URLSearchParams(location.search).get('rater') || ''")
+        page.load(
+            start, [name], **call, api_name="load", js="() => new URLSearchParams(location.search).get('rater') || ''"
+        )
         gr.on([begin.click, name.submit], start, [name], **call, api_name="start").then(
             None, [who], None, js="(who) => keepName(who)"
         )

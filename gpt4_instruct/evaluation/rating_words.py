@@ -124,6 +124,7 @@ SCRIPT = """
     mark();
   }).observe(document, { childList: true, subtree: true });
   document.addEventListener("click", (event) => {
+    if (event.target.closest?.("#back")) document.activeElement?.blur();  // so that Enter goes on, not back again
     const number = criteria.findIndex((each) => event.target.closest?.("#" + each));
     if (number >= 0 && event.detail > 0) {  // a real click, not one of the keys below
       active = criteria.findIndex((_, other) => other !== number && !chosen(other));
