@@ -183,7 +183,12 @@ def test_the_swap_removes_a_position_bias(endpoint, sides, tmp_path):
     assert position["first_advantage"]["mean"] == pytest.approx(1.5)
     # Where the two are less than 1.5 apart, the first one wins in both orders.
     close = sum(abs(a - b) < 1.5 for a, b in zip(MINE, THEIRS, strict=True))
-    assert position["flipped"]["n"] == close == 4
+    assert position["flipped"]["n"] == position["changed"]["n"] == close == 4
+    # Where they are exactly as far apart as the bias, one order is a tie: changed, but not flipped.
+    endpoint.script = scripted(first_bonus=1)
+    position = judge(*sides, "openai:other", tmp_path / "other.jsonl").facts["position"]
+    assert (position["flipped"]["n"], position["changed"]["n"]) == (2, 4)
+    assert position["flipped"]["percent"] == pytest.approx(100 * 2 / 6)
 
 
 def test_a_judge_that_likes_long_answers_is_found_out(endpoint, tmp_path):
