@@ -303,8 +303,11 @@ def test_attempts_end_and_nothing_is_scored_where_the_judge_never_says_a_number(
         "relative_score": None,
         "outcomes": None,
     }
+    plan = judge(*sides, TEACHER, result.file, retries=0, dry_run=True).estimate
+    assert (plan.in_ledger, plan.to_send) == (0, 12)  # all is asked once more
     endpoint.script = scripted()
-    assert judge(*sides, TEACHER, result.file, retries=0).judged == 6
+    again = judge(*sides, TEACHER, result.file, retries=0)
+    assert (again.judged, again.asked) == (6, 12)
 
 
 def test_a_request_that_the_endpoint_refuses_is_counted_and_asked_again_later(endpoint, sides, tmp_path):
@@ -350,6 +353,24 @@ def test_another_comparison_is_not_written_over(endpoint, sides, tmp_path):
     assert file.read_bytes() == before and (tmp_path / "notes.jsonl").read_text() == "mine\n"
 
 
+def test_odd_characters_come_through(endpoint, tmp_path):
+    endpoint.script = lambda request, count: "8 9\nOne\u2028line\x85and \U0001f600"
+    mine = write(tmp_path / "a.jsonl", [line(0, "a\u2028b"), line(1, "half: HALF"), line(2, "{answer}\x00 {0}")])
+    mine.write_text(mine.read_text(encoding="utf-8").replace("HALF", "\\ud83d"), encoding="utf-8")
+    theirs = write(tmp_path / "b.jsonl", [line(k, "{question} {rubric}") for k in range(3)])
+    result = judge(mine, theirs, TEACHER, tmp_path / "j.jsonl")
+    lines = read_judgements(result.file)
+    assert len(lines) == result.judged == 3
+    assert lines[0]["orders"][0]["replies"][0]["text"] == "8 9\nOne\u2028line\x85and \U0001f600"
+    prompts = "".join(map(prompt_of, endpoint.asked))
+    assert "a\u2028b" in prompts and "half: \ufffd" in prompts and "{answer}" in prompts
+    assert prompts.count("{question} {rubric}") == 6
+    with pytest.raises(OutputError, match="is no file of judgements"):
+        read_judgements(mine)
+    with pytest.raises(OutputError, match="cannot read"):
+        read_judgements(tmp_path / "nothing.jsonl")
+
+
 # --- sides that do not fit ------------------------------------------------------------------------------------------
 
 
@@ -369,11 +390,11 @@ def test_sides_of_different_questions_are_told(endpoint, tmp_path):
     assert (summary["common"], summary["different_questions"], summary["different_questions_ids"]) == (5, 1, ["5"])
     told = "\n".join(result.warnings)
     for each in (
-        "a.jsonl has 1 ids twice",
-        "a.jsonl has no answer to 1 of its questions",
-        "a.jsonl has 1 empty answers",
+        "a.jsonl has 1 id twice",
+        "a.jsonl has no answer to 1 of its 9 questions",
+        "a.jsonl has 1 empty answer,",
         "cover different questions (2 only in a.jsonl, 2 only in b.jsonl): only the 5 common ones count",
-        "1 ids stand for different questions",
+        "different questions have the same id on the two sides, 1 time",
     ):
         assert each in told
     assert sum("(no answer was given)" in prompt_of(each) for each in endpoint.asked) == 2
@@ -445,7 +466,7 @@ def test_a_sample_that_is_not_there_is_not_answered(endpoint, tmp_path):
     result = judge(mine, theirs, TEACHER, tmp_path / "j.jsonl", sample=1)
     (found,) = read_judgements(result.file)
     assert (found["id"], found["score"], found["baseline_score"]) == ("0", 8.0, 6.0)
-    assert any("no answer to 2 of its questions" in each for each in result.warnings)
+    assert any("no answer to 2 of its 3 questions" in each for each in result.warnings)
 
 
 # --- sums that cannot be ---------------------------------------------------------------------------------------------
@@ -503,6 +524,9 @@ def test_rank_groups_stand_beside_the_baseline_and_what_they_share_is_asked_once
     summary = json.loads((tmp_path / "groups" / "groups.summary.json").read_text())
     assert {name: each["relative_score"]["model_sum"] for name, each in summary["groups"].items()} == sums
     assert summary["groups"]["3"]["questions"] == 2 and summary["answers"] == "ranked.jsonl"
+    assert summary["warnings"] == list(result.warnings)
+    assert any(each.startswith("group 3: ranked.jsonl has no answer to 1 of its 3") for each in result.warnings)
+    assert result.warnings[-1].startswith("the baseline scores 16 beside group 3, 24 in the median run: about 67 %")
     assert summary_of(result.groups["1"].file)["relative_score"]["model_sum"] == 24
     with pytest.raises(OutputExistsError, match="--overwrite"):
         judge_groups(file, baseline, TEACHER, tmp_path / "groups")

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from gpt4_instruct.errors import OutputExistsError, SourceError, UsageError
 from gpt4_instruct.evaluation.answers import read_answers, render_question
+from gpt4_instruct.records import well_formed
 from gpt4_instruct.storage import replacing
 
 __all__ = ["AnswerRow", "Pick", "export_answers", "is_ours", "of_sample", "read_answer_rows"]
@@ -87,11 +88,11 @@ def is_ours(path: Path) -> bool:
 def _of_ours(line: Mapping[str, Any], pick: Pick) -> AnswerRow:
     picked = pick(line["answers"])
     return AnswerRow(
-        text=picked["text"] if picked else None,
+        text=_whole(picked["text"]) if picked else None,
         id=line["id"],
-        question=render_question(line["instruction"], line["input"], "chat"),
+        question=well_formed(render_question(line["instruction"], line["input"], "chat")),
         category=line.get("category"),
-        reference=line.get("reference"),
+        reference=_whole(line.get("reference")),
         model=str(line.get("teacher") or ""),
     )
 
@@ -104,15 +105,20 @@ def _of_others(row: Any, place: str, pick: Pick) -> AnswerRow:
             text, fields = picked and picked["text"], {"id": str(row["question_id"]), "model": row.get("model_id")}
         else:
             text = row["output"]
-            question = render_question(row["instruction"], row.get("input") or "", "chat")
+            question = well_formed(render_question(row["instruction"], row.get("input") or "", "chat"))
             fields = {"question": question, "model": row.get("generator")}
         if text is None or isinstance(text, str):
             category = row.get("category")
             fields["model"] = str(fields["model"] or "")
-            return AnswerRow(text, **fields, category=category if isinstance(category, str) else None)
+            return AnswerRow(_whole(text), **fields, category=category if isinstance(category, str) else None)
     except (TypeError, KeyError, IndexError, AttributeError):
         pass
     raise SourceError(f"{place} is no answer: give a file of gpt4-instruct answer, of FastChat or of AlpacaEval")
+
+
+def _whole(text: str | None) -> str | None:
+    """A text that can be sent and written: JSON may hold halves of characters."""
+    return None if text is None else well_formed(text)
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Any]]:

@@ -104,7 +104,7 @@ def judge(
         raise UsageError(f"{file} holds the answers themselves: name another file with --out")
     group = Group(file, paired)
     if dry_run:
-        return estimate_all(judging, [group], ledger, prices)[0]
+        return estimate_all(judging, [group], ledger, prices, overwrite=overwrite)[0]
     started = time.monotonic()
     begin(judging, [group], overwrite=overwrite)
     with opened(ledger, concurrency, requests_per_minute, tokens_per_minute, budget_usd, prices) as engine:

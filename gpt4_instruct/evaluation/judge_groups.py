@@ -23,6 +23,7 @@ from gpt4_instruct.evaluation.answers import read_answers
 from gpt4_instruct.evaluation.asking_again import opened
 from gpt4_instruct.evaluation.judge import check_options, judging_of
 from gpt4_instruct.evaluation.judge_estimate import JudgeEstimate
+from gpt4_instruct.evaluation.judge_results import low_baselines
 from gpt4_instruct.evaluation.judge_run import Group, JudgeResult, begin, estimate_all, judge_all
 from gpt4_instruct.evaluation.judging import Mode, Orders
 from gpt4_instruct.evaluation.pairing import pair_up
@@ -43,6 +44,7 @@ class GroupsResult:
     Attributes:
         folder: what was written, see the top of the file; it is not there after a dry run.
         groups: each group's result, by its name: ``"1"`` for the best answers, ..., ``"B"`` for unranked ones.
+        warnings: what to know before trusting the results, a line each; those of one group begin with its name.
         asked: requests sent and answered by this run, for all groups.
         reused: requests answered from the ledger, or by another group's.
         seconds: how long it took.
@@ -52,6 +54,7 @@ class GroupsResult:
 
     folder: Path
     groups: dict[str, JudgeResult]
+    warnings: tuple[str, ...] = ()
     asked: int = 0
     reused: int = 0
     seconds: float = 0.0
@@ -112,13 +115,13 @@ def judge_groups(
     judging = judging_of(teacher, max_tokens, mode, orders, retries)
     every = list(groups.values())
     if dry_run:
-        counted = dict(zip(groups, estimate_all(judging, every, ledger, prices), strict=True))
+        counted = dict(zip(groups, estimate_all(judging, every, ledger, prices, overwrite=overwrite), strict=True))
         return GroupsResult(folder, counted, estimate=counted[_UNRANKED].estimate)
     begin(judging, every, overwrite=overwrite, summary=folder / _SUMMARY)
     with opened(ledger, concurrency, requests_per_minute, tokens_per_minute, budget_usd, prices) as engine:
         found = dict(zip(groups, judge_all(engine, judging, every, started), strict=True))
     last = found[_UNRANKED]
-    result = GroupsResult(folder, found, last.asked, last.reused, last.seconds, last.cost_usd)
+    result = GroupsResult(folder, found, _warnings(found), last.asked, last.reused, last.seconds, last.cost_usd)
     write_json(
         folder / _SUMMARY,
         {
@@ -130,10 +133,18 @@ def judge_groups(
                 name: {"questions": each.questions, "judged": each.judged, "failed": each.failed, **_numbers(each)}
                 for name, each in found.items()
             },
-            **{name: getattr(result, name) for name in ("asked", "reused", "seconds", "cost_usd")},
+            **{name: getattr(result, name) for name in ("warnings", "asked", "reused", "seconds", "cost_usd")},
         },
     )
     return result
+
+
+def _warnings(groups: Mapping[str, JudgeResult]) -> tuple[str, ...]:
+    """Those of each group, and of groups in which the baseline's sum tells that questions are missing."""
+    own = [f"group {name}: {warning}" for name, each in groups.items() for warning in each.warnings]
+    relative = {name: each.facts.get("relative_score") for name, each in groups.items()}
+    low = low_baselines({f"group {name}": each["baseline_sum"] for name, each in relative.items() if each})
+    return (*own, *low.values())
 
 
 def _numbers(result: JudgeResult) -> dict[str, Any]:

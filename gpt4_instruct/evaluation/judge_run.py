@@ -135,11 +135,9 @@ def judge_all(engine: Engine, judging: Judging, groups: Sequence[Group], started
     """Judges all groups in one go, so that what they share is asked once, and writes their files and summaries."""
     tasks = [(group, pair) for group in groups for pair in group.paired.pairs]
 
-    def asks(task: tuple[Group, Pair]) -> list[Ask[tuple[float, ...]]]:
-        group, pair = task
-        return judging.asks(pair, (group.earlier or {}).get(pair.id, ()))
-
-    outcomes = iter(ask_all(engine, judging.teacher, tasks, asks, judging.sampling, "judging"))
+    outcomes = iter(
+        ask_all(engine, judging.teacher, tasks, lambda task: _asks(judging, *task), judging.sampling, "judging")
+    )
     results = []
     for group in groups:
         lines = [to_line(judging, pair, next(outcomes)) for pair in group.paired.pairs]
@@ -179,6 +177,10 @@ def judge_all(engine: Engine, judging: Judging, groups: Sequence[Group], started
     return results
 
 
+def _asks(judging: Judging, group: Group, pair: Pair) -> list[Ask[tuple[float, ...]]]:
+    return judging.asks(pair, (group.earlier or {}).get(pair.id, ()))
+
+
 def _doubts(judging: Judging, found: Mapping[str, Any]) -> list[str]:
     """What the verdicts themselves say against the result."""
     warnings = []
@@ -201,13 +203,20 @@ def _who(teacher: Teacher) -> dict[str, str]:
 
 
 def estimate_all(
-    judging: Judging, groups: Sequence[Group], ledger: str | Path | None, prices: str | Path | None
+    judging: Judging,
+    groups: Sequence[Group],
+    ledger: str | Path | None,
+    prices: str | Path | None,
+    *,
+    overwrite: bool,
 ) -> list[JudgeResult]:
     """What all groups together would ask and cost, as the estimate of each; nothing is sent or written."""
     path = Path(ledger).expanduser() if ledger else default_path()
     opened = Ledger(path) if path.exists() else None
+    for group in groups:  # what failed there would be asked again
+        group.earlier = None if overwrite else _failures(group.file, identity(judging, group.paired.pairs))
     try:
-        every = (ask for group in groups for pair in group.paired.pairs for ask in judging.asks(pair))
+        every = (ask for group in groups for pair in group.paired.pairs for ask in _asks(judging, group, pair))
         found = estimate(judging.teacher, every, judging.sampling, opened, load_prices(prices))
     finally:
         if opened is not None:
@@ -226,7 +235,8 @@ def read_judgements(file: str | Path) -> list[dict[str, Any]]:
     """
     path = Path(file).expanduser()
     try:
-        found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        with path.open(encoding="utf-8") as lines:  # not str.splitlines: replies may hold other ends of lines
+            found = [json.loads(line) for line in lines]
         if all(isinstance(line["id"], str) and isinstance(line["orders"], list) for line in found):
             return found
     except OSError as error:

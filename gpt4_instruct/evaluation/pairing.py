@@ -174,19 +174,24 @@ def _paired(pairs: list[Pair], common: int, sides: Sequence[_Side], differ: Sequ
         only = [key for key in side.rows if key not in other.rows]
         side.facts |= {"only_here": len(only), "only_here_ids": only[:_SHOWN]}
         if side.facts["duplicated"]:
-            warnings.append(f"{side.name} has {side.facts['duplicated']} ids twice: the first answer of each counts")
+            warnings.append(
+                f"{side.name} has {_several(side.facts['duplicated'], 'id')} twice: the first answer counts"
+            )
         if side.facts["not_answered"]:
-            warnings.append(f"{side.name} has no answer to {side.facts['not_answered']} of its questions")
+            asked = _several(side.facts["questions"], "question")
+            warnings.append(f"{side.name} has no answer to {side.facts['not_answered']} of its {asked}")
     empty = {name: sum(not (getattr(pair, name) or "").strip() for pair in pairs) for name in ("answer", "baseline")}
     for side, count in zip(sides, empty.values(), strict=False):
         side.facts["empty"] = count
         if count:
-            warnings.append(f"{side.name} has {count} empty answers, which are judged as answers that were not given")
+            warnings.append(f"{side.name} has {_several(count, 'empty answer')}, judged as not given")
     if any(side.facts["only_here"] for side in sides):
         lacking = ", ".join(f"{side.facts['only_here']} only in {side.name}" for side in sides)
         warnings.append(f"the two sides cover different questions ({lacking}): only the {common} common ones count")
     if differ:
-        warnings.append(f"{len(differ)} ids stand for different questions on the two sides, and are left out")
+        warnings.append(
+            f"different questions have the same id on the two sides, {_several(len(differ), 'time')}: they are left out"
+        )
     if not pairs:
         raise SourceError(
             f"{' and '.join(side.name for side in sides)} have no question in common"
@@ -196,6 +201,10 @@ def _paired(pairs: list[Pair], common: int, sides: Sequence[_Side], differ: Sequ
     facts: dict[str, Any] = {name: side.facts for name, side in zip(("answers", "baseline"), sides, strict=False)}
     facts |= {"common": common, "different_questions": len(differ), "different_questions_ids": list(differ[:_SHOWN])}
     return Paired(pairs, facts, warnings)
+
+
+def _several(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _key(row: AnswerRow, by_id: bool) -> str:
