@@ -16,6 +16,7 @@ import typer
 
 from gpt4_instruct import __version__
 from gpt4_instruct.cli_evaluation import add_commands as add_evaluation
+from gpt4_instruct.cli_rating import rate_app
 from gpt4_instruct.cli_training import add_commands as add_training
 from gpt4_instruct.errors import Gpt4InstructError, InterruptedRunError
 
@@ -466,6 +467,7 @@ def ledger_cancel(
 
 add_training(app)
 add_evaluation(app)
+app.add_typer(rate_app, name="rate")
 app.add_typer(ledger_app, name="ledger")
 
 

@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from gpt4_instruct.evaluation.judge_estimate import JudgeEstimate
+    from gpt4_instruct.evaluation.judge_run import JudgeResult
+
 __all__ = ["add_commands"]
+
+_Ledger = Annotated[
+    Path | None, typer.Option(help="Where replies are kept. (default: ~/.gpt4_instruct/ledger.sqlite3)")
+]
+_Concurrency = Annotated[int | None, typer.Option(help="Requests in flight. (default: the teacher's own)")]
+_Requests = Annotated[float | None, typer.Option(help="Most requests. (default: what the endpoint says)")]
+_Tokens = Annotated[float | None, typer.Option(help="Most tokens. (default: what the endpoint says)")]
+_Budget = Annotated[float | None, typer.Option(help="Most that this run may spend. (default: no cap)")]
+_Prices = Annotated[Path | None, typer.Option(help="Prices of your own.")]
+_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Write the file anew.")]
+_Retries = Annotated[int, typer.Option(help="Further attempts where a reply cannot be read.", min=0)]
+_Sample = Annotated[int, typer.Option(help="Which of several answers to a question, from 0.", min=0)]
+_AnswersFile = Annotated[
+    Path, typer.Option(help="A file of answer or rank, of FastChat or of AlpacaEval.", show_default=False)
+]
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Adds ``answer`` and ``rank``."""
-    app.command()(answer)
-    app.command()(rank)
+    """Adds ``answer``, ``rank``, ``judge``, ``translate``, ``rouge``, ``convert``, ``paper`` and ``report``."""
+    for command in (answer, rank, judge, translate, rouge, convert, paper, report):
+        app.command()(command)
 
 
 def answer(
@@ -33,19 +54,13 @@ def answer(
     seed: Annotated[int | None, typer.Option(help="Another one draws other answers. (default: none)")] = None,
     template: Annotated[str, typer.Option(help="How to ask: alpaca, chat, or auto: as the model was tuned.")] = "auto",
     limit: Annotated[int | None, typer.Option(help="Most questions. (default: all)")] = None,
-    ledger: Annotated[
-        Path | None, typer.Option(help="Where answers are kept. (default: ~/.gpt4_instruct/ledger.sqlite3)")
-    ] = None,
-    concurrency: Annotated[int | None, typer.Option(help="Requests in flight. (default: the teacher's own)")] = None,
-    requests_per_minute: Annotated[
-        float | None, typer.Option(help="Most requests. (default: what the endpoint says)")
-    ] = None,
-    tokens_per_minute: Annotated[
-        float | None, typer.Option(help="Most tokens. (default: what the endpoint says)")
-    ] = None,
-    budget_usd: Annotated[float | None, typer.Option(help="Most that this run may spend. (default: no cap)")] = None,
-    prices: Annotated[Path | None, typer.Option(help="Prices of your own.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write the file anew.")] = False,
+    ledger: _Ledger = None,
+    concurrency: _Concurrency = None,
+    requests_per_minute: _Requests = None,
+    tokens_per_minute: _Tokens = None,
+    budget_usd: _Budget = None,
+    prices: _Prices = None,
+    overwrite: _Overwrite = False,
 ) -> None:
     """Ask a model each question, once or n times, and write all answers into one file.
 
@@ -90,7 +105,7 @@ def rank(
     reward_model: Annotated[str, typer.Argument(help="What train reward wrote.", show_default=False)],
     out: Annotated[Path, typer.Option(help="The .jsonl file to write.", show_default=False)],
     limit: Annotated[int | None, typer.Option(help="Most questions. (default: all)")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write the file anew.")] = False,
+    overwrite: _Overwrite = False,
 ) -> None:
     """Score every answer with a reward model and order them; all are kept, with their rewards."""
     from rich.box import SIMPLE
@@ -109,3 +124,290 @@ def rank(
     typer.echo(
         f"{found.questions:,} questions, {found.answers:,} answers, {found.scored:,} of them scored now: {found.file}"
     )
+
+
+def judge(
+    answers: _AnswersFile,
+    teacher: Annotated[str, typer.Option(help="The judge, such as openai:gpt-4.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The .jsonl file to write; with --groups, a folder.", show_default=False)],
+    baseline: Annotated[
+        Path | None, typer.Option(help="Answers to compare with. (default: none, see --single)")
+    ] = None,
+    single: Annotated[bool, typer.Option("--single", help="Score each answer alone, not beside a baseline's.")] = False,
+    groups: Annotated[bool, typer.Option("--groups", help="Judge ranked answers, each rank as a group.")] = False,
+    one_order: Annotated[
+        bool, typer.Option("--one-order", help="Show the answer before the baseline's only, as the paper did.")
+    ] = False,
+    language: Annotated[
+        str, typer.Option(help="Of the judge's prompts: en, zh, or auto: each question's own.")
+    ] = "auto",
+    questions: Annotated[
+        str | None, typer.Option(help="Where the answers' files hold no questions (FastChat's): vicuna80, a file, ...")
+    ] = None,
+    references: Annotated[
+        Path | None, typer.Option(help="Right answers to show to the judge. (default: those that the answers hold)")
+    ] = None,
+    sample: _Sample = 0,
+    retries: _Retries = 1,
+    max_tokens: Annotated[int, typer.Option(help="Most tokens in a reply.")] = 512,
+    limit: Annotated[int | None, typer.Option(help="Most questions. (default: all)")] = None,
+    ledger: _Ledger = None,
+    concurrency: _Concurrency = None,
+    requests_per_minute: _Requests = None,
+    tokens_per_minute: _Tokens = None,
+    budget_usd: _Budget = None,
+    prices: _Prices = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked and cost; send nothing.")] = False,
+    overwrite: _Overwrite = False,
+) -> None:
+    """Have a model score answers from 1 to 10 beside those of a baseline, in both orders.
+
+    Replies that cannot be read are counted and never scored; the same command asks again for those only.
+    """
+    from gpt4_instruct.errors import UsageError
+    from gpt4_instruct.evaluation.judge import judge as run
+    from gpt4_instruct.evaluation.judge_groups import judge_groups
+
+    options: dict[str, Any] = {
+        "mode": "single" if single else "pairwise",
+        "orders": "first" if one_order else "both",
+        "language": language,
+        "references": references,
+        "retries": retries,
+        "max_tokens": max_tokens,
+        "limit": limit,
+        "ledger": ledger,
+        "concurrency": concurrency,
+        "requests_per_minute": requests_per_minute,
+        "tokens_per_minute": tokens_per_minute,
+        "budget_usd": budget_usd,
+        "prices": prices,
+        "dry_run": dry_run,
+        "overwrite": overwrite,
+    }
+    if groups:
+        if baseline is None or sample or questions:
+            raise UsageError("--groups needs --baseline, and takes neither --sample nor --questions")
+        ranked = judge_groups(answers, baseline, teacher, out, **options)
+        if ranked.estimate is not None:
+            _print_judge_estimate(ranked.estimate)
+            return
+        _show(_judged({f"rank {name}" if name.isdigit() else name: each for name, each in ranked.groups.items()}))
+        spent = _spent(ranked.asked, ranked.reused, ranked.seconds, ranked.cost_usd)
+        typer.echo(f"{spent}; the verdicts are in {ranked.folder}")
+        return
+    found = run(answers, baseline, teacher, out, questions=questions, sample=sample, **options)
+    if found.estimate is not None:
+        _print_judge_estimate(found.estimate)
+        return
+    _show(_judged({answers.stem: found}))
+    for warning in found.warnings:
+        typer.echo(f"warning: {warning}")
+    typer.echo(f"{_spent(found.asked, found.reused, found.seconds, found.cost_usd)}; the verdicts are in {found.file}")
+
+
+def _show(table: Table) -> None:
+    from rich.console import Console
+
+    Console().print(table)
+
+
+def _judged(results: dict[str, JudgeResult]) -> Table:
+    """What was found, a column a comparison."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
+    table.add_column("")
+    for name in results:
+        table.add_column(name, justify="right")
+    every = [each.facts for each in results.values()]
+    categories = dict.fromkeys(name for found in every for name in found.get("categories") or {})
+    lines: list[tuple[str, Any]] = [
+        ("questions judged", lambda found: f"{found['judged']} of {found['questions']}"),
+        ("not readable, refused", lambda found: _counts_of(found["failures"])),
+        ("relative score", lambda found: _ranged(found.get("relative_score"), "percent", "%")),
+        *((f"  {name}", lambda found, name=name: _category(found, name)) for name in categories),
+        ("mean score", lambda found: _ranged(found.get("mean_score"), "mean", "")),
+        *((name, lambda found, name=name: _outcome(found, name)) for name in ("win", "tie", "loss")),
+        ("win rate at the same length", _controlled),
+        ("first place is worth", lambda found: _points(found.get("position"))),
+        ("winner flips with the order", lambda found: _flips(found.get("position"))),
+    ]
+    for name, tell in lines:
+        cells = [tell(found) for found in every]
+        if any(cell not in ("", "-") for cell in cells):
+            table.add_row(name, *cells)
+    return table
+
+
+def _counts_of(reasons: dict[str, int]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "-"
+
+
+def _ranged(found: Any, name: str, unit: str) -> str:
+    if not found:
+        return "-"
+    return f"{found[name]:.1f}{unit} [{found['low']:.1f}, {found['high']:.1f}]"
+
+
+def _category(found: Any, name: str) -> str:
+    of = (found.get("categories") or {}).get(name) or {}
+    return _ranged(
+        of.get("relative_score") or of.get("mean_score"), "percent" if of.get("relative_score") else "mean", ""
+    )
+
+
+def _outcome(found: Any, name: str) -> str:
+    of = found.get("outcomes")
+    return "-" if not of else f"{of[name]['n']} ({of[name]['percent']:.0f}%)"
+
+
+def _controlled(found: Any) -> str:
+    of = (found.get("outcomes") or {}).get("length_controlled")
+    return "-" if not of else _ranged({"percent": of["win_rate"], **of["interval"]}, "percent", "%")
+
+
+def _points(found: Any) -> str:
+    of = (found or {}).get("first_advantage")
+    return "-" if of is None else f"{of['mean']:+.2f} points [{of['low']:+.2f}, {of['high']:+.2f}]"
+
+
+def _flips(found: Any) -> str:
+    return "-" if not found else f"{found['flipped']['n']} of {found['questions']}"
+
+
+def _spent(asked: int, reused: int, seconds: float, cost_usd: float | None) -> str:
+    cost = f", ${cost_usd:.4f}" if cost_usd else ""
+    return f"{asked:,} requests sent{cost}, {reused:,} from the ledger, {seconds:.1f} s"
+
+
+def _print_judge_estimate(found: JudgeEstimate) -> None:
+    typer.echo(
+        f"{found.requests:,} requests, {found.in_ledger:,} of them in the ledger, {found.to_send:,} to send: about "
+        f"{found.prompt_tokens:,.0f} tokens in prompts and {found.answer_tokens:,.0f} in replies"
+    )
+    if found.likely_usd is None or found.most_usd is None:
+        typer.echo("a price is not known: --prices FILE gives it")
+        return
+    how = f"measured by {found.measured:,} replies" if found.measured else "guessed, for nothing was asked yet"
+    typer.echo(
+        f"${found.likely_usd:,.4f} likely ({how}), ${found.most_usd:,.4f} at most; prices of {found.prices_checked}"
+    )
+
+
+def translate(
+    data: Annotated[
+        str, typer.Option(help="A file of answers, or questions: vicuna80, a file, ...", show_default=False)
+    ],
+    teacher: Annotated[str, typer.Option(help="Who translates, such as openai:gpt-4.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The .jsonl file to write.", show_default=False)],
+    retries: _Retries = 1,
+    max_tokens: Annotated[int, typer.Option(help="Most tokens in a translation.")] = 2048,
+    limit: Annotated[int | None, typer.Option(help="Most lines. (default: all)")] = None,
+    ledger: _Ledger = None,
+    concurrency: _Concurrency = None,
+    requests_per_minute: _Requests = None,
+    tokens_per_minute: _Tokens = None,
+    budget_usd: _Budget = None,
+    prices: _Prices = None,
+    overwrite: _Overwrite = False,
+) -> None:
+    """Have a model translate questions, or answers with their questions, into Chinese."""
+    from gpt4_instruct.evaluation.translating import translate as run
+
+    found = run(
+        data,
+        teacher,
+        out,
+        retries=retries,
+        max_tokens=max_tokens,
+        limit=limit,
+        ledger=ledger,
+        concurrency=concurrency,
+        requests_per_minute=requests_per_minute,
+        tokens_per_minute=tokens_per_minute,
+        budget_usd=budget_usd,
+        prices=prices,
+        overwrite=overwrite,
+    )
+    failed = f"; not translated: {_counts_of(found.failed)}" if found.failed else ""
+    typer.echo(f"{found.questions:,} questions and {found.answers:,} answers translated{failed}")
+    typer.echo(f"{_spent(found.asked, found.reused, found.seconds, found.cost_usd)}; they are in {found.file}")
+
+
+def rouge(
+    answers: _AnswersFile,
+    out: Annotated[Path | None, typer.Option(help="The .json file to write. (default: none)")] = None,
+    references: Annotated[
+        Path | None, typer.Option(help="Right answers. (default: those that the answers' questions came with)")
+    ] = None,
+    sample: _Sample = 0,
+    tokenizer: Annotated[
+        str, typer.Option(help="english, characters, words, or auto: by each reference's language.")
+    ] = "auto",
+    stemmer: Annotated[bool, typer.Option("--stemmer", help="Cut English words to their stems.")] = False,
+    overwrite: _Overwrite = False,
+) -> None:
+    """Measure answers by ROUGE against right ones, by how long these are."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    from gpt4_instruct.evaluation.rouge import rouge as run
+
+    found = run(
+        answers, out, references=references, sample=sample, tokenizer=tokenizer, stemmer=stemmer, overwrite=overwrite
+    )
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
+    for name in (f"reference, {found['unit']}", "pairs", "ROUGE-1", "ROUGE-2", "ROUGE-L", "95% interval"):
+        table.add_column(name, justify="right")
+    for each in found["buckets"]:
+        if each["n"]:
+            last = each["rougeL"]
+            cells = [f"{each[name]['f1']:.3f}" for name in ("rouge1", "rouge2", "rougeL")]
+            table.add_row(each["length"], f"{each['n']:,}", *cells, f"{last['low']:.3f} to {last['high']:.3f}")
+    _show(table)
+    missing = (
+        f"; {found['missing']:,} of {found['questions']:,} without an answer or a reference" if found["missing"] else ""
+    )
+    written = f"; they are in {out}" if out else ""
+    typer.echo(f"F1 of {found['n']:,} answers{missing}{written}")
+
+
+def convert(
+    answers: _AnswersFile,
+    out: Annotated[Path, typer.Option(help="The file to write.", show_default=False)],
+    to: Annotated[str, typer.Option(help="fastchat or alpaca_eval.", show_default=False)],
+    sample: _Sample = 0,
+    overwrite: _Overwrite = False,
+) -> None:
+    """Write a file of answers in the form that FastChat or AlpacaEval reads."""
+    from gpt4_instruct.evaluation.answer_files import export_answers
+
+    count = export_answers(answers, out, cast(Any, to), sample=sample, overwrite=overwrite)
+    typer.echo(f"{count:,} questions in {out}")
+
+
+def paper(
+    out: Annotated[Path, typer.Option(help="The folder to write.", show_default=False)],
+    mine: Annotated[
+        Path | None, typer.Option(help="A folder of a run, drawn beside the paper's. (default: none)")
+    ] = None,
+) -> None:
+    """Write and draw every number of the paper, and a run's own beside them."""
+    from gpt4_instruct.reporting import paper as run
+    from gpt4_instruct.reporting import paper_table
+
+    found = run(out, mine=mine)
+    _show(paper_table(found.numbers))
+    typer.echo(f"{len(found.figures)} pictures and numbers.json are in {found.folder}; all on one page: {found.page}")
+
+
+def report(
+    run: Annotated[list[Path], typer.Argument(help="Folders and files of a run.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="The page. (default: run_report.html in the first folder)")] = None,
+) -> None:
+    """Write one page that tells a run: data, training, evaluation and cost."""
+    from gpt4_instruct.reporting import report as write
+
+    typer.echo(f"the page is {write(run, out)}")

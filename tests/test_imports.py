@@ -20,7 +20,7 @@ LEVELS = [
     {"generation"},
     {"splits", "evaluation", "publishing", "figures", "reports", "chat"},
     {"workflows", "tuning", "reporting"},
-    {"cli_training", "cli_evaluation"},
+    {"cli_training", "cli_evaluation", "cli_rating"},
     {"cli"},
     {"__main__"},
 ]
