@@ -5,19 +5,27 @@ Both read facts that were saved before, and ask nothing of anybody.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpt4_instruct.errors import OutputError
+import gpt4_instruct
+from gpt4_instruct.errors import OutputError, UsageError
 from gpt4_instruct.evaluation.paper import paper_numbers
 from gpt4_instruct.figures.paper_tables import DIFFERENCE_HEADS, difference_rows, paper_tables
-from gpt4_instruct.storage import write_json
+from gpt4_instruct.publishing.run_sections import CHAPTERS, sections
+from gpt4_instruct.reports import run_page
+from gpt4_instruct.run_facts import find_facts
+from gpt4_instruct.storage import replace_text, write_json
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["PaperResult", "paper", "paper_table"]
+__all__ = ["PaperResult", "paper", "paper_table", "report"]
+
+_REPORT = "run_report.html"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +93,43 @@ def paper_table(numbers: dict[str, Any]) -> Table:
     doubts = [f"{' / '.join(each['where'])} is doubtful: {each['why']}" for each in numbers["doubts"]]
     table.caption = Text("\n".join([*doubts, numbers["no_intervals"]]))
     return table
+
+
+def report(run: str | Path | Sequence[str | Path], out: str | Path | None = None) -> Path:
+    """Writes one page that tells a run: its data, training, evaluation and cost.
+
+    The page needs no other file and no network. What each file is of is told by what is in it, so folders may be named
+    as they please.
+
+    Args:
+        run: one or more folders or files of facts: of data that `build` wrote, of a model that `train` tuned, summaries
+            of `answer`, `rank`, `judge`, ``tally.json``, ``rouge.json``, what `stats` or `audit` wrote; in folders
+            below, too.
+        out: the page's file; by default ``run_report.html`` in the first folder. One that is there is replaced.
+
+    Returns:
+        the page's path.
+
+    Raises:
+        UsageError: nothing is named.
+        OutputError: a folder is not there, holds no facts at all, or the page cannot be written.
+    """
+    paths = [Path(each).expanduser() for each in ([run] if isinstance(run, str | Path) else run)]
+    if not paths:
+        raise UsageError("no run is named: give the folders of data, model and evaluation")
+    found = find_facts(paths)
+    if not found:
+        raise OutputError(
+            f"{', '.join(map(str, paths))} holds no facts of a run: name what build, train, answer, rank, judge or "
+            "stats wrote"
+        )
+    place = paths[0] if paths[0].is_dir() else paths[0].parent
+    page = place / _REPORT if out is None else Path(out).expanduser()
+    if page.is_dir():
+        raise OutputError(f"{page} is a folder: name a file, such as {page / _REPORT}")
+    made = sections(found)
+    chapters = {name: [each for each in made if each.chapter == name] for name in CHAPTERS}
+    title = ", ".join(dict.fromkeys(path.resolve().name for path in paths))
+    when = f"gpt4-instruct {gpt4_instruct.__version__}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    replace_text(page, run_page(title, {name: each for name, each in chapters.items() if each}, when))
+    return page

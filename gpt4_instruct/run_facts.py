@@ -1,15 +1,16 @@
 """What the files of a run are, told by what is in them: every command leaves its facts as JSON beside its product.
 
-build      manifest.json                 a folder of data that `build` wrote
-training   training.json                 a model that `train` tuned
-answers    NAME.summary.json             a model's answers to questions
-rank       NAME.summary.json             the same, ranked by a reward model
-judge      NAME.summary.json             answers judged beside a baseline's, or alone
-groups     NAME.summary.json             the ranked answers judged, group by group
-tally      tally.json                    people's votes
-rouge      rouge.json, NAME.rouge.json   ROUGE by the length of the reference
-statistics summary.json                  of `stats`
-audit      summary.json                  of `audit`
+build        manifest.json                 a folder of data that `build` wrote
+training     training.json                 a model that `train` tuned
+answers      NAME.summary.json             a model's answers to questions
+translation  NAME.summary.json             questions or answers, translated
+rank         NAME.summary.json             the same, ranked by a reward model
+judge        NAME.summary.json             answers judged beside a baseline's, or alone
+groups       NAME.summary.json             the ranked answers judged, group by group
+tally        tally.json                    people's votes
+rouge        rouge.json, NAME.rouge.json   ROUGE by the length of the reference
+statistics   summary.json                  of `stats`
+audit        summary.json                  of `audit`
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ _KEYS = {
     "rouge": ("rougeL", "buckets"),
     "audit": ("data", "dropped_from"),
     "statistics": ("data",),
+    "translation": ("translator", "sampling"),
     "answers": ("questions_from", "teacher", "sampling"),
 }
 

@@ -214,10 +214,26 @@ def test_groups_of_ranked_answers_stand_by_their_ranks(tmp_path):
     assert found["6"]["paper"] is None, "the paper has five"
 
 
+def test_statistics_are_read_as_they_are_written(tmp_path):
+    pytest.importorskip("spacy")
+    from gpt4_instruct.sources.rows import open_rows
+    from gpt4_instruct.statistics.describe import describe
+
+    scored = [("gpt4", "I wrote a letter.", 9), ("opt", "She sold a car.", 4)]
+    answers = [{"source": source, "response": text, "score": score} for source, text, score in scored]
+    describe([open_rows([{"user_input": "Tell me.", "responses_and_scores": answers}] * 2)], tmp_path, processes=1)
+    mine = paper_numbers(tmp_path)["mine"]
+    assert mine["score_histograms"] == {"gpt4": {"9": 2}, "opt": {"4": 2}}
+    assert mine["verb_noun"]["unique_pairs"] == {"gpt4": 1, "opt": 1}
+    assert sum(mine["lengths"]["opt"]["histogram"]) == 2 and mine["lengths"]["opt"]["mean"] == 4
+
+
 def test_what_cannot_be_read_is_told_and_the_rest_is_read(run):
+    write(run / "single.summary.json", {"questions": 1, "judged": 1, "failures": {}, "mean_score": {"mean": 7}})
     mine = paper_numbers(run)["mine"]
     unread = {Path(each["file"]).name: each["why"] for each in mine["unread"]}
-    assert unread.keys() == {"text.summary.json", "cut.summary.json"}
+    assert unread.keys() == {"text.summary.json", "cut.summary.json", "single.summary.json"}
+    assert "there was no baseline" in unread["single.summary.json"]
     assert "'many', not a number" in unread["text.summary.json"]
     assert {each["kind"] for each in mine["read"]} == {"judge", "tally", "rouge", "statistics"}
 

@@ -12,17 +12,17 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from gpt4_instruct.errors import OutputError
 from gpt4_instruct.evaluation.paper_beside import GROUPS, family
 from gpt4_instruct.run_facts import Facts, find_facts
+from gpt4_instruct.storage import read_json
 
 __all__ = ["read_mine"]
 
-_KINDS = ("judge", "groups", "tally", "rouge", "statistics")
 _BASELINES = {"GPT-4": "vs_gpt4", "ChatGPT": "vs_chatgpt"}
 
 
@@ -33,23 +33,17 @@ def read_mine(folder: Path) -> dict[str, Any]:
         folder: of a run, or a single file of facts.
 
     Raises:
-        OutputError: it is not there, or holds none of `_KINDS` that can be read.
+        OutputError: it is not there, or holds none of `_READERS` that can be read.
     """
     mine: dict[str, Any] = {"intervals": {}, "read": [], "unread": []}
     for facts in find_facts([folder]):
         shown = str(facts.file.relative_to(folder)) if folder.is_dir() else facts.file.name
         if facts.error is not None:
             mine["unread"].append({"file": shown, "why": facts.error})
-        elif facts.kind in _KINDS:
+        elif facts.kind in _READERS:
             try:
-                told = {
-                    "judge": _judge,
-                    "groups": _groups,
-                    "tally": _tally,
-                    "rouge": _rouge,
-                    "statistics": _statistics,
-                }[facts.kind](mine, facts)
-            except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+                told = _READERS[facts.kind](mine, facts)
+            except (AttributeError, IndexError, KeyError, OutputError, TypeError, ValueError) as error:
                 why = f"is not as gpt4-instruct writes it: {type(error).__name__}, {error}"
                 mine["unread"].append({"file": shown, "why": why})
             else:
@@ -74,7 +68,9 @@ def _judge(mine: dict[str, Any], facts: Facts) -> dict[str, Any]:
 
 
 def _groups(mine: dict[str, Any], facts: Facts) -> dict[str, Any]:
-    model, baseline = _side(facts.content, "answers", _stem(facts.file)), _side(facts.content, "baseline")
+    single = facts.file.with_name("group-B.summary.json")  # says more of both sides than the summary of all
+    sides = {**facts.content, **(read_json(single) if single.is_file() else {})}
+    model, baseline = _side(sides, "answers", _stem(facts.file)), _side(sides, "baseline")
     _, group = _comparison(facts.file, baseline)
     section = "rank_groups" if group in _BASELINES.values() else "other"
     told: dict[str, Any] = {}
@@ -85,9 +81,9 @@ def _groups(mine: dict[str, Any], facts: Facts) -> dict[str, Any]:
 
 def _score(mine: dict[str, Any], found: Mapping[str, Any], section: str, group: str, name: str) -> dict[str, Any]:
     """Puts a relative score into its place; what else is told of it."""
-    score = found["relative_score"]
+    score = found.get("relative_score")
     if score is None:
-        raise ValueError("no question was judged")
+        raise ValueError("there is no relative score: no question was judged, or there was no baseline")
     pair = [_number(score, "model_sum"), _number(score, "baseline_sum")]
     interval = [_number(score, "low"), _number(score, "high")]
     held = mine.setdefault(section, {}).setdefault(group, {})
@@ -203,3 +199,12 @@ def _distinct(name: str, held: Mapping[str, Any]) -> str:
         number += 1
         found = f"{name} ({number})"
     return found
+
+
+_READERS: dict[str, Callable[[dict[str, Any], Facts], dict[str, Any]]] = {
+    "judge": _judge,
+    "groups": _groups,
+    "tally": _tally,
+    "rouge": _rouge,
+    "statistics": _statistics,
+}
