@@ -650,6 +650,24 @@ def test_killed_again_and_again_the_file_is_the_same_and_nothing_is_asked_twice(
     assert found == json.loads(json.dumps(facts(lines)))
 
 
+def test_stopped_between_summary_and_file_the_same_command_goes_on(endpoint, sides, tmp_path, monkeypatch):
+    endpoint.script = lambda request, count: "Fine." if "Question 1?" in prompt_of(request) else scripted()(request, 0)
+
+    def stop(source: Any, target: Any) -> None:
+        if Path(target).name == "j.jsonl":
+            raise KeyboardInterrupt
+        os.rename(source, target)
+
+    for retries in (0, 1):  # there is no file yet; then there is one, with a failure
+        with monkeypatch.context() as patched:
+            patched.setattr("gpt4_instruct.storage.os.replace", stop)
+            with pytest.raises(KeyboardInterrupt):
+                judge(*sides, TEACHER, tmp_path / "j.jsonl", retries=retries)
+        asked = len(endpoint.asked)
+        result = judge(*sides, TEACHER, tmp_path / "j.jsonl", retries=retries)
+        assert (result.judged, len(endpoint.asked)) == (5, asked)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

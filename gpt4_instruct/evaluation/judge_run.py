@@ -134,47 +134,48 @@ def _failures(file: Path, identity: str) -> dict[str, list[int]] | None:
 def judge_all(engine: Engine, judging: Judging, groups: Sequence[Group], started: float) -> list[JudgeResult]:
     """Judges all groups in one go, so that what they share is asked once, and writes their files and summaries."""
     tasks = [(group, pair) for group in groups for pair in group.paired.pairs]
-
     outcomes = iter(
         ask_all(engine, judging.teacher, tasks, lambda task: _asks(judging, *task), judging.sampling, "judging")
     )
     results = []
     for group in groups:
         lines = [to_line(judging, pair, next(outcomes)) for pair in group.paired.pairs]
-        with replacing(group.file) as temporary, temporary.open("w", encoding="utf-8") as content:
-            content.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         found = facts(lines)
-        warnings = [*group.paired.warnings, *_doubts(judging, found)]
         result = JudgeResult(
             file=group.file,
             questions=len(lines),
             judged=found["judged"],
             failed=found["failures"],
             facts=found,
-            warnings=tuple(warnings),
+            warnings=(*group.paired.warnings, *_doubts(judging, found)),
             asked=engine.asked,
             reused=engine.reused,
             seconds=round(time.monotonic() - started, 1),
             cost_usd=None if engine.spending.unpriced else round(engine.spending.spent_usd, 6),
         )
-        write_json(
-            summary_path(group.file),
-            {
-                "package": gpt4_instruct.__version__,
-                "identity": group.identity,
-                "mode": judging.mode,
-                "orders": judging.orders if judging.mode == "pairwise" else None,
-                "teacher": _who(judging.teacher),
-                "sampling": judging.sampling.parameters(),
-                "retries": judging.retries,
-                **group.paired.facts,
-                "warnings": warnings,
-                **found,
-                **{name: getattr(result, name) for name in ("asked", "reused", "seconds", "cost_usd")},
-            },
-        )
+        with replacing(group.file) as temporary:
+            with temporary.open("w", encoding="utf-8") as content:
+                content.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+            # Before the file takes its place: one without its summary would be taken for another comparison's.
+            write_json(summary_path(group.file), _summary(judging, group, result))
         results.append(result)
     return results
+
+
+def _summary(judging: Judging, group: Group, result: JudgeResult) -> dict[str, Any]:
+    return {
+        "package": gpt4_instruct.__version__,
+        "identity": group.identity,
+        "mode": judging.mode,
+        "orders": judging.orders if judging.mode == "pairwise" else None,
+        "teacher": _who(judging.teacher),
+        "sampling": judging.sampling.parameters(),
+        "retries": judging.retries,
+        **group.paired.facts,
+        "warnings": list(result.warnings),
+        **result.facts,
+        **{name: getattr(result, name) for name in ("asked", "reused", "seconds", "cost_usd")},
+    }
 
 
 def _asks(judging: Judging, group: Group, pair: Pair) -> list[Ask[tuple[float, ...]]]:

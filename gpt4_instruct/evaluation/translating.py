@@ -130,35 +130,29 @@ def translate(
             sampling,
             "translating",
         )
-        with replacing(file) as temporary, temporary.open("w", encoding="utf-8") as content:
-            for line, outcomes in zip(lines, found, strict=True):
-                places = [place for place, _ in asks_of(line, retries)]
-                found_line = translated(line, dict(zip(places, outcomes, strict=True)), counts, failed)
-                content.write(json.dumps(found_line, ensure_ascii=False) + "\n")
-        result = TranslateResult(
-            file=file,
-            questions=counts["questions"],
-            answers=counts["answers"],
-            failed=dict(failed.most_common()),
-            without_chinese=counts["without_chinese"],
-            asked=engine.asked,
-            reused=engine.reused,
-            seconds=round(time.monotonic() - started, 1),
-            cost_usd=None if engine.spending.unpriced else round(engine.spending.spent_usd, 6),
-        )
-        write_json(
-            summary_path(file),
-            {
-                "package": gpt4_instruct.__version__,
-                "translator": {
-                    "spec": translator.spec,
-                    "endpoint": translator.endpoint,
-                    "model": translator.model,
-                },
-                "sampling": sampling.parameters(),
-                **{name: getattr(result, name) for name in TranslateResult.__dataclass_fields__ if name != "file"},
-            },
-        )
+        with replacing(file) as temporary:
+            with temporary.open("w", encoding="utf-8") as content:
+                for line, outcomes in zip(lines, found, strict=True):
+                    places = [place for place, _ in asks_of(line, retries)]
+                    found_line = translated(line, dict(zip(places, outcomes, strict=True)), counts, failed)
+                    content.write(json.dumps(found_line, ensure_ascii=False) + "\n")
+            result = TranslateResult(
+                file=file,
+                questions=counts["questions"],
+                answers=counts["answers"],
+                failed=dict(failed.most_common()),
+                without_chinese=counts["without_chinese"],
+                asked=engine.asked,
+                reused=engine.reused,
+                seconds=round(time.monotonic() - started, 1),
+                cost_usd=None if engine.spending.unpriced else round(engine.spending.spent_usd, 6),
+            )
+            facts = {name: getattr(result, name) for name in TranslateResult.__dataclass_fields__ if name != "file"}
+            who = {"spec": translator.spec, "endpoint": translator.endpoint, "model": translator.model}
+            write_json(
+                summary_path(file),
+                {"package": gpt4_instruct.__version__, "translator": who, "sampling": sampling.parameters(), **facts},
+            )
     return result
 
 
