@@ -216,19 +216,26 @@ class Study:
     # --- inside -----------------------------------------------------------------------------------------------------
 
     def _view(self, rater: str, place: int | None) -> View | None:
+        had = {pair for (pair,) in self._db.execute("SELECT pair FROM shown WHERE rater = ?", (rater,))}
+        taken = self._taken()
         if place is None:
             query = "SELECT min(place) FROM shown WHERE rater = ? AND NOT done"
-            found = self._db.execute(query, (rater,)).fetchone()
-            place = self._take(rater) if found[0] is None else int(found[0])
+            (place,) = self._db.execute(query, (rater,)).fetchone()
         if place is None:
-            return None
+            number = self._turns.next(rater, had, taken)
+            if number is None:
+                return None
+            place, left = len(had), side_of(self.settings["seed"], self.pairs[number].key, rater)
+            row = (rater, place, number, left, time.time())
+            self._db.execute("INSERT INTO shown (rater, place, pair, left, at) VALUES (?, ?, ?, ?, ?)", row)
+            had.add(number)
+            taken[number] = taken.get(number, 0) + 1
         number, left = self._shown(rater, place)
         cast = self._db.execute("SELECT criterion, choice FROM votes WHERE rater = ? AND pair = ?", (rater, number))
         choices = {criterion: "tie" if each == "tie" else "A" if each == left else "B" for criterion, each in cast}
         pair = self.pairs[number]
         texts = (pair.ours, pair.baseline) if left == "ours" else (pair.baseline, pair.ours)
-        total = self._turns.total(rater, self._had(rater), self._taken())
-        return View(place, total, pair.instruction, pair.input, *texts, choices)
+        return View(place, self._turns.total(rater, had, taken), pair.instruction, pair.input, *texts, choices)
 
     def _shown(self, rater: str, place: int) -> tuple[int, str]:
         query = "SELECT pair, left FROM shown WHERE rater = ? AND place = ?"
@@ -236,20 +243,6 @@ class Study:
         if found is None:
             raise UsageError(f"{rater} has no question {place + 1}: load the page again")
         return int(found[0]), str(found[1])
-
-    def _take(self, rater: str) -> int | None:
-        """Gives a rater one more pair; its place, or none if there is none left."""
-        had = self._had(rater)
-        pair = self._turns.next(rater, had, self._taken())
-        if pair is None:
-            return None
-        left = side_of(self.settings["seed"], self.pairs[pair].key, rater)
-        row = (rater, len(had), pair, left, time.time())
-        self._db.execute("INSERT INTO shown (rater, place, pair, left, at) VALUES (?, ?, ?, ?, ?)", row)
-        return len(had)
-
-    def _had(self, rater: str) -> set[int]:
-        return {pair for (pair,) in self._db.execute("SELECT pair FROM shown WHERE rater = ?", (rater,))}
 
     def _taken(self) -> dict[int, int]:
         """How many raters have each pair: those who voted on it, and those who look at it now."""

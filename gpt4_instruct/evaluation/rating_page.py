@@ -50,42 +50,34 @@ def _page(study: Study, language: str) -> Any:
     with gr.Blocks(title=words["title"], analytics_enabled=False) as page:
         who = gr.Textbox(visible=False)
         place = gr.Number(visible=False, precision=0)
-        with gr.Column(elem_id="entry", visible=False) as entry:
+        # The style tells which of these are seen, by what is in them: an update of each would double a call's time.
+        with gr.Column(elem_id="entry"):
             gr.HTML(f"<h1>{words['title']}</h1><p>{words['welcome']}</p>")
             name = gr.Textbox(label=words["name"], elem_id="name", max_lines=1)
             begin = gr.Button(words["begin"], variant="primary", elem_id="begin")
-        with gr.Column(elem_id="rating", visible=False) as rating:
+        with gr.Column(elem_id="rating"):
             pair = gr.HTML(elem_id="pair")
             radios = [
                 gr.Radio(options, label=words[each], info=words[f"{each}_info"], elem_id=each, elem_classes="criterion")
                 for each in CRITERIA
             ]
         message = gr.HTML(elem_id="message")
-        with gr.Row(elem_id="moves", visible=False) as moves:
+        with gr.Row(elem_id="moves"):
             back = gr.Button(words["back"], elem_id="back", min_width=80)
             onward = gr.Button(words["next"], variant="primary", elem_id="next", min_width=80)
-        with gr.Column(visible=False) as keys:
-            gr.HTML(f"<p id='keys'>{words['keys']}</p>")
-        shown = [who, place, entry, rating, moves, keys, pair, message, *radios]
+        gr.HTML(f"<p>{words['keys']}</p>", elem_id="keys")
+        shown = [who, place, pair, message, *radios]
 
         def show(rater: str, view: View | None, text: str = "") -> list[Any]:
             """The values of all that is shown, in the order of `shown`."""
-            rates = view is not None
-            chosen = [view.choices.get(each) if view else None for each in CRITERIA]
-            done = "" if rates or not rater else _told(words["done"], "done")
-            return [
-                rater,
-                view.place if view else -1,
-                gr.update(visible=not rater),
-                *(gr.update(visible=rates) for _ in (rating, moves, keys)),
-                _pair_html(view, rater, words) if view else "",
-                done or (_told(text, "trouble") if text else ""),
-                *chosen,
-            ]
+            if view is None:
+                told = _told(words["done"], "done") if rater else _told(text, "trouble") if text else ""
+                return [rater, -1, "", told, *(None for _ in radios)]
+            return [rater, view.place, _pair_html(view, rater, words), "", *map(view.choices.get, CRITERIA)]
 
         def stay(text: str) -> list[Any]:
             """Everything as it is, and a message."""
-            return [*(gr.skip() for _ in shown[:7]), _told(text, "trouble"), *(gr.skip() for _ in radios)]
+            return [_told(text, "trouble") if each is message else gr.skip() for each in shown]
 
         def start(typed: str) -> list[Any]:
             if not typed:

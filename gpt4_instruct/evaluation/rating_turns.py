@@ -56,15 +56,17 @@ class Turns:
         self.raters = raters
         self._questions = random.Random(seed).sample(questions, len(questions))
         self._shares: dict[str, list[int]] = {}
+        self._places: dict[str, dict[int, int]] = {}
 
     def share(self, rater: str) -> list[int]:
-        """The questions that a rater may get: all, unless the raters are named."""
-        if self.raters is None or rater not in self.raters:
-            return self._questions
+        """The questions that a rater may get, in an order of the rater's own: all, unless the raters are named."""
         if rater not in self._shares:
-            count, own = self.per_question, self.raters.index(rater)
-            turns = enumerate(self._questions)
-            self._shares[rater] = [each for turn, each in turns if (own - turn * count) % len(self.raters) < count]
+            found = self._questions
+            if self.raters is not None and rater in self.raters:
+                count, own = self.per_question, self.raters.index(rater)
+                turns = enumerate(self._questions)
+                found = [each for turn, each in turns if (own - turn * count) % len(self.raters) < count]
+            self._shares[rater] = random.Random(draw(self.seed, "order", rater)).sample(found, len(found))
         return self._shares[rater]
 
     def next(self, rater: str, had: Collection[int], taken: Mapping[int, int]) -> int | None:
@@ -76,18 +78,17 @@ class Turns:
             taken: how many raters have each pair.
         """
         free = self._free(rater, had, taken)
-        check = self._check_at(rater, len(had))
+        check = self._checks_of(rater).get(len(had))
         if check is not None and check not in had and (free or had):
             return check
-        fewest = min((taken.get(each, 0) for each in free), default=0)
-        ready = (each for each in free if taken.get(each, 0) == fewest)
-        return min(ready, key=lambda each: draw(self.seed, "order", rater, each), default=None)
+        return min(free, key=lambda each: taken.get(each, 0), default=None)
 
     def total(self, rater: str, had: Collection[int], taken: Mapping[int, int]) -> int:
         """How many pairs a rater is shown in all, unless others take some of them; arguments as for `next`."""
+        checks = self._checks_of(rater)
         places, left = len(had), len(self._free(rater, had, taken))
-        while left or (places and self._check_at(rater, places) is not None):
-            left -= self._check_at(rater, places) is None
+        while left or (places and places in checks):
+            left -= places not in checks
             places += 1
         return places
 
@@ -97,12 +98,15 @@ class Turns:
             return [each for each in share if each not in had]
         return [each for each in share if each not in had and taken.get(each, 0) < self.per_question]
 
-    def _check_at(self, rater: str, place: int) -> int | None:
-        """The check that comes at a place: one in each `attention` + 1 places, where in them is drawn."""
-        if not self.checks:
-            return None
-        size = 1 + min(self.attention, len(self.share(rater)))
-        block, at = divmod(place, size)
-        if block >= len(self.checks) or at != draw(self.seed, "place", rater, block) % size:
-            return None
-        return self.checks[(draw(self.seed, "check", rater) + block) % len(self.checks)]
+    def _checks_of(self, rater: str) -> dict[int, int]:
+        """A rater's attention checks by place: one in each `attention` + 1 places, where in them is drawn."""
+        if rater not in self._places:
+            size = 1 + min(self.attention, len(self.share(rater)))
+            first = draw(self.seed, "check", rater)
+            self._places[rater] = {
+                block * size + draw(self.seed, "place", rater, block) % size: self.checks[
+                    (first + block) % len(self.checks)
+                ]
+                for block in range(len(self.checks))
+            }
+        return self._places[rater]

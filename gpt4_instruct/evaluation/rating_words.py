@@ -78,6 +78,8 @@ CSS = """
 .gradio-container { max-width: 1100px !important; margin: 0 auto !important; }
 h1 { font-size: 1.5rem; margin: 0 0 .5rem; }
 #pair h2 { font-size: .8rem; font-weight: 600; margin: 0 0 .35rem; color: var(--body-text-color-subdued); }
+.gradio-container:not(:has(#place)) :is(#rating, #moves, #keys) { display: none !important; }
+.gradio-container:has(#place, .done) #entry { display: none !important; }
 #place { display: flex; flex-wrap: wrap; justify-content: space-between; gap: .25rem 1rem; margin-bottom: .6rem;
   color: var(--body-text-color-subdued); font-size: .9rem; }
 #pair section { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: .7rem .9rem; min-width: 0; }
