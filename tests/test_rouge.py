@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt4_instruct.errors import MissingExtraError, UnknownNameError, UsageError
+from gpt4_instruct.metrics import rouge as rouge_module
 from gpt4_instruct.metrics import tokens
-from gpt4_instruct.metrics.rouge import ROUGES, score_tokens
+from gpt4_instruct.metrics.rouge import ROUGES, score_pairs
 from gpt4_instruct.metrics.rouge_by_length import rouge_by_length
-from gpt4_instruct.metrics.tokens import choose, find_tokenizer
+from gpt4_instruct.metrics.tokens import choose, encode
 
 SMALL = {"resamples": 50, "workers": 1}
 
@@ -31,8 +32,7 @@ def theirs(predictions: list[str], references: list[str], stemmer: bool) -> dict
 
 
 def ours(predictions: list[str], references: list[str], stemmer: bool) -> dict[str, np.ndarray]:
-    find = find_tokenizer("english", stemmer=stemmer)
-    return score_tokens([find(each) for each in predictions], [find(each) for each in references], workers=1)
+    return score_pairs(predictions, references, stemmer=stemmer, workers=1)[0]
 
 
 def assert_same(predictions: list[str], references: list[str], stemmer: bool) -> None:
@@ -91,20 +91,46 @@ def real_pairs(folder) -> tuple[list[str], list[str]]:
     return predictions, references
 
 
-def test_tokens_without_end_are_told_apart():
-    """More of them than there are characters, by which rapidfuzz is given them."""
-    from gpt4_instruct.metrics.rouge import _packed
+def test_every_character_is_lowered_and_dropped_as_rouge_score_does():
+    from rouge_score.tokenizers import DefaultTokenizer
 
-    assert isinstance(_packed([0, 0x10FFFF]), str) and isinstance(_packed([0, 0x110000]), list)
-    many = [str(number) for number in range(0x110000 + 2)]
-    found = score_tokens([many, ["x", many[-1]]], [["y"], [many[-1], "x", "z"]], ["rougeL"])
-    assert found["rougeL"][1].tolist() == [1 / 2, 1 / 3, 2 * 1 / 2 * 1 / 3 / (1 / 2 + 1 / 3)]
+    characters = [chr(number) for number in range(sys.maxunicode + 1)]
+    text = "".join(f"a{each}b " for each in characters[:0x3000])
+    assert len(encode([text], "english")[0]) == len(DefaultTokenizer().tokenize(text))
+    odd = [each for each in characters[128:] if any(map(str.isascii, each.lower()))]
+    assert odd == ["\u0130", "\u212a"]
+    assert_same([*odd, "a\0b", "\0", "\ud800"], ["I", "K", "b\0a", "\0\0", "?"], False)
 
 
-def test_one_thread_and_many_find_the_same():
-    texts = [f"{number % 7} {number % 5} {number % 3} {number % 2}".split() for number in range(500)]
-    one, many = (score_tokens(texts, texts[::-1], workers=workers) for workers in (1, 4))
-    assert all((one[rouge] == many[rouge]).all() for rouge in ROUGES)
+def test_a_token_is_the_same_character_in_all_texts():
+    found = encode(["The cats sat.", "", "the SAT cat", "\0 cat \0"], "english")
+    assert list(map(len, found)) == [3, 0, 3, 1]
+    assert found[0][0] == found[2][0] and found[0][2] == found[2][1] and found[2][2] == found[3]
+    assert len(set("".join(found))) == 4
+    stems = encode(["The cats sat.", "the SAT cat"], "english", stemmer=True)
+    assert set(stems[0]) == set(stems[1])
+    assert encode([], "english") == []
+
+
+def test_more_tokens_than_there_are_characters_are_refused_and_surrogates_are_characters(monkeypatch):
+    numbers = " ".join(map(str, range(0xE100)))  # as tokens, more than 0xD800
+    text, other = encode([numbers, f"{0xDFFF} {0xD7FF} x"], "english")
+    assert len(text) == 0xE100 and other[0] == text[0xDFFF]
+    scores, _ = score_pairs([numbers], [" ".join(map(str, range(0xD700, 0xE000)))], workers=1)
+    assert scores["rougeL"][0].tolist()[1] == 1
+    monkeypatch.setattr(tokens, "_CHARACTERS", 3)
+    with pytest.raises(UsageError, match="there are 4 different tokens in a pair of texts"):
+        encode(["a b c"], "english")  # and the mark
+
+
+@pytest.mark.parametrize("at_once", [1, 40, 1000])
+def test_blocks_and_threads_change_nothing(monkeypatch, at_once):
+    texts = ["", *(f"{number % 7} {number % 5} {number % 3} {number % 2}" for number in range(100)), ""]
+    whole, sizes = score_pairs(texts, texts[::-1], workers=1)
+    monkeypatch.setattr(rouge_module, "_AT_ONCE", at_once)
+    found, found_sizes = score_pairs(texts, texts[::-1], workers=4)
+    assert all((whole[rouge] == found[rouge]).all() for rouge in ROUGES)
+    assert (sizes == found_sizes).all() and sizes[:3].tolist() == [[0, 0], [4, 4], [4, 4]]
 
 
 # --- Chinese --------------------------------------------------------------------------------------------------------

@@ -8,85 +8,106 @@ ROUGE-L the longest common subsequence.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Sequence
-from itertools import count, pairwise
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
-__all__ = ["ROUGES", "score_tokens"]
+from gpt4_instruct.metrics.tokens import encode
+
+__all__ = ["ROUGES", "score_pairs"]
 
 ROUGES = ("rouge1", "rouge2", "rougeL")
 
-_LAST_CHARACTER = 0x10FFFF
+_AT_ONCE = 1_000_000  # characters of text, which bounds the memory; they have fewer different tokens than may be
 
 
-def score_tokens(
-    predictions: Sequence[list[str]],
-    references: Sequence[list[str]],
-    rouges: Iterable[str] = ROUGES,
+def score_pairs(
+    predictions: Sequence[str],
+    references: Sequence[str],
+    tokenizer: str = "english",
     *,
+    stemmer: bool = False,
+    rouges: Iterable[str] = ROUGES,
     workers: int = -1,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Any]:
     """Each pair's scores.
 
     Args:
-        predictions: the tokens of each prediction.
-        references: the tokens of each reference, in the same order.
+        predictions: the answers.
+        references: the right answers, in the same order.
+        tokenizer: ``"english"``, ``"characters"`` or ``"words"``, see `tokens.encode`.
+        stemmer: cut English tokens to their stems.
         rouges: which of `ROUGES`.
         workers: threads for ROUGE-L; -1 for one a core.
 
     Returns:
-        for each rouge a float64[pairs, 3]: precision, recall and F1, all 0 where there is nothing in common.
+        for each rouge a float64[pairs, 3], precision, recall and F1, all 0 where there is nothing in common; and how
+        many tokens the predictions and references have, int64[pairs, 2].
 
-    >>> found = score_tokens([["the", "red", "fox"]], [["the", "fox", "is", "red"]])
-    >>> {rouge: [round(float(each), 3) for each in scores[0]] for rouge, scores in found.items()}
-    {'rouge1': [1.0, 0.75, 0.857], 'rouge2': [0.0, 0.0, 0.0], 'rougeL': [0.667, 0.5, 0.571]}
+    Raises:
+        UsageError, UnknownNameError, MissingExtraError: see `tokens.encode`.
+
+    >>> scores, sizes = score_pairs(["The red fox."], ["The fox is red!"])
+    >>> {rouge: [round(float(each), 3) for each in found[0]] for rouge, found in scores.items()}, sizes.tolist()
+    ({'rouge1': [1.0, 0.75, 0.857], 'rouge2': [0.0, 0.0, 0.0], 'rougeL': [0.667, 0.5, 0.571]}, [[3, 4]])
     """
     import numpy as np
 
-    found = {}
-    sizes = np.array([[len(one), len(other)] for one, other in zip(predictions, references, strict=True)], dtype=int)
-    for rouge in rouges:
-        if rouge == "rougeL":
-            common = _longest_common(predictions, references, workers)
-        elif rouge == "rouge1":
-            common = [_in_common(one, other) for one, other in zip(predictions, references, strict=True)]
-        else:
-            pairs = zip(predictions, references, strict=True)
-            common = [_in_common(pairwise(one), pairwise(other)) for one, other in pairs]
-        found[rouge] = _scores(np.array(common, dtype=int), np.maximum(sizes - (rouge == "rouge2"), 0))
-    return found
+    common: dict[str, list[Any]] = {rouge: [] for rouge in rouges}
+    sizes = []
+    for start, end in _blocks(predictions, references):
+        encoded = encode([*predictions[start:end], *references[start:end]], tokenizer, stemmer=stemmer)
+        one, other = encoded[: end - start], encoded[end - start :]
+        sizes.append(np.array([[*map(len, one)], [*map(len, other)]]).T)
+        for rouge, found in common.items():
+            found.append(_longest_common(one, other, workers) if rouge == "rougeL" else _in_common(rouge, one, other))
+    lengths = np.concatenate(sizes)
+    scores = {
+        rouge: _scores(np.concatenate(found), np.maximum(lengths - (rouge == "rouge2"), 1))
+        for rouge, found in common.items()
+    }
+    return scores, lengths
+
+
+def _blocks(predictions: Sequence[str], references: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Where to begin and where to end, so that no block but one of a single pair is too large."""
+    start = size = 0
+    for place, (one, other) in enumerate(zip(predictions, references, strict=True)):
+        more = len(one) + len(other)
+        if size and size + more > _AT_ONCE:
+            yield start, place
+            start, size = place, 0
+        size += more
+    yield start, len(predictions)
 
 
 def _scores(common: Any, sizes: Any) -> Any:
-    """float64[n, 3] of int[n] in common and int[n, 2] of each side: the operations of rouge-score, in their order."""
+    """float64[n, 3] of int64[n] in common and int64[n, 2] of both sides: rouge-score's operations in their order."""
     import numpy as np
 
-    precision, recall = (common / np.maximum(each, 1) for each in sizes.T)
-    both = np.where(common, precision + recall, 1)
-    return np.column_stack([precision, recall, 2 * precision * recall / both])
+    precision, recall = common / sizes[:, 0], common / sizes[:, 1]
+    return np.column_stack([precision, recall, 2 * precision * recall / np.where(common, precision + recall, 1)])
 
 
-def _in_common(prediction: Iterable[Hashable], reference: Iterable[Hashable]) -> int:
-    """How many occurrences both have."""
-    counts = Counter(reference)
-    if not counts:
-        return 0
-    times = Counter(prediction).get
-    return sum([min(number, times(each, 0)) for each, number in counts.items()])
+def _in_common(rouge: str, predictions: Sequence[str], references: Sequence[str]) -> Any:
+    """int64[n]: how many occurrences of a token, or of a pair of neighbours, both texts of each pair have."""
+    import numpy as np
+
+    common = np.zeros(len(predictions), dtype=np.int64)
+    for place, (one, other) in enumerate(zip(predictions, references, strict=True)):
+        if rouge == "rouge1":
+            common[place] = sum([min(one.count(token), other.count(token)) for token in set(other)])
+        elif len(one) > 1 and len(other) > 1:
+            times = Counter(pairwise(one)).get
+            common[place] = sum([min(number, times(pair, 0)) for pair, number in Counter(pairwise(other)).items()])
+    return common
 
 
-def _longest_common(predictions: Sequence[list[str]], references: Sequence[list[str]], workers: int) -> Any:
+def _longest_common(predictions: Sequence[str], references: Sequence[str], workers: int) -> Any:
     """int64[n]: the length of each pair's longest common subsequence of tokens."""
     import numpy as np
     from rapidfuzz.distance import LCSseq
     from rapidfuzz.process import cpdist
 
-    numbers: defaultdict[str, int] = defaultdict(count().__next__)
-    packed = [[_packed([numbers[token] for token in tokens]) for tokens in side] for side in (predictions, references)]
-    return cpdist(*packed, scorer=LCSseq.similarity, dtype=np.int64, workers=workers)
-
-
-def _packed(sequence: list[int]) -> str | list[int]:
-    """The numbers as characters of a string, which rapidfuzz reads three times faster, while there are characters."""
-    return "".join(map(chr, sequence)) if max(sequence, default=0) <= _LAST_CHARACTER else sequence
+    return cpdist(predictions, references, scorer=LCSseq.similarity, dtype=np.int64, workers=workers)

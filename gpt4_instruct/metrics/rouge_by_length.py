@@ -23,8 +23,8 @@ from typing import Any
 from gpt4_instruct.errors import UsageError
 from gpt4_instruct.metrics.base import Definition, check_pairs
 from gpt4_instruct.metrics.intervals import bootstrap_means, check_bootstrap
-from gpt4_instruct.metrics.rouge import ROUGES, score_tokens
-from gpt4_instruct.metrics.tokens import UNITS, choose, find_tokenizer, length
+from gpt4_instruct.metrics.rouge import ROUGES, score_pairs
+from gpt4_instruct.metrics.tokens import UNITS, choose
 
 __all__ = ["METRIC", "BOUNDS", "rouge_by_length"]
 
@@ -54,7 +54,7 @@ def rouge_by_length(
         predictions: the answers; None where there is none. An empty one counts, and scores 0.
         references: the right answers, in the same order; None where there is none.
         bounds: the greatest length in each bucket but the last, ascending.
-        tokenizer: ``"english"``, ``"characters"`` or ``"words"``, see `tokens.find_tokenizer`; ``"auto"`` has English
+        tokenizer: ``"english"``, ``"characters"`` or ``"words"``, see `tokens.encode`; ``"auto"`` has English
             tokens but where a reference is mostly Chinese, or has none of them, and characters there.
         stemmer: cut English tokens to their stems.
         resamples: draws of the bootstrap over the pairs of a bucket; as many as rouge-score takes by default.
@@ -92,18 +92,7 @@ def rouge_by_length(
     if not pairs:
         raise UsageError(f"of none of {n} pairs there are both texts")
     chosen = [choose(reference, tokenizer) for _, reference in pairs]
-    find = {
-        name: find_tokenizer(name, stemmer=stemmer and (name == "english" or tokenizer != "auto"))
-        for name in set(chosen)
-    }
-    tokens = [
-        (find[name](prediction), find[name](reference))
-        for name, (prediction, reference) in zip(chosen, pairs, strict=True)
-    ]
-    scores = score_tokens([one for one, _ in tokens], [other for _, other in tokens], workers=workers)
-    lengths = [
-        length(reference, found, name) for name, (_, reference), (_, found) in zip(chosen, pairs, tokens, strict=True)
-    ]
+    scores, lengths = _score(pairs, chosen, stemmer=stemmer, tokenizer=tokenizer, workers=workers)
     places: list[list[int]] = [[] for _ in labels]
     for place, each in enumerate(lengths):
         places[bisect_left(bounds, each)].append(place)
@@ -112,20 +101,40 @@ def rouge_by_length(
         {"length": label, "n": len(rows), **_bucket(scores, rows, resamples=resamples, level=level, seed=seed)}
         for label, rows in zip(labels, places, strict=True)
     ]
-    by_tokenizer = Counter(chosen)
     return {
         **{rouge: buckets[-1][rouge]["f1"] for rouge in ROUGES},
         "n": len(pairs),
         "missing": n - len(pairs),
-        "unit": " or ".join(UNITS[name] for name in sorted(by_tokenizer, reverse=True)),
+        "unit": " or ".join(UNITS[name] for name in sorted(set(chosen), reverse=True)),
         "tokenizer": tokenizer,
-        "pairs_by_tokenizer": dict(sorted(by_tokenizer.items())),
+        "pairs_by_tokenizer": dict(sorted(Counter(chosen).items())),
         "stemmer": stemmer,
         "resamples": resamples,
         "level": level,
         "seed": seed,
         "buckets": buckets,
     }
+
+
+def _score(
+    pairs: Sequence[tuple[str, str]], chosen: Sequence[str], *, tokenizer: str, stemmer: bool, workers: int
+) -> tuple[dict[str, Any], list[int]]:
+    """For each rouge float64[pairs, 3], as `score_pairs` gives them; and each reference's length."""
+    import numpy as np
+
+    scores = {rouge: np.empty((len(pairs), 3)) for rouge in ROUGES}
+    lengths = [len(reference.split()) for _, reference in pairs]
+    for name in set(chosen):
+        rows = [row for row, each in enumerate(chosen) if each == name]
+        answers, right = [pairs[row][0] for row in rows], [pairs[row][1] for row in rows]
+        stems = stemmer and (name == "english" or tokenizer != "auto")  # "auto" leaves other pairs as they are
+        found, sizes = score_pairs(answers, right, name, stemmer=stems, workers=workers)
+        for rouge in ROUGES:
+            scores[rouge][rows] = found[rouge]
+        if name != "english":
+            for row, size in zip(rows, sizes[:, 1].tolist(), strict=True):
+                lengths[row] = size
+    return scores, lengths
 
 
 def _text(value: Any, name: str, place: int) -> str:

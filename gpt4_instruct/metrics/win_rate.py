@@ -19,8 +19,8 @@ from gpt4_instruct.metrics.intervals import Interval, check_bootstrap, share_int
 
 __all__ = ["METRIC", "win_rate"]
 
-# On half the squares of a and b, where each question weighs 1. For simulated judges that like nothing but length, 0.1 on
-# b leaves 0 to 4 of 22 points; more leaves more, and less makes the rate much less certain where length decides it all.
+# On half the squares of a and b, where each question weighs 1. For simulated judges that like nothing but length, 0.1
+# on b leaves 0 to 4 of 22 points; more leaves more, and less makes the rate uncertain where length decides it all.
 _PENALTIES = (0.01, 0.1)
 _STEPS = 100  # Newton's; 5 to 20 are taken
 _LONGEST_STEP = 2.0  # in log-odds, so that no step leaps over where the curve is steep
