@@ -5,7 +5,7 @@ Both read facts that were saved before, and ask nothing of anybody.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import gpt4_instruct
 from gpt4_instruct.errors import OutputError, UsageError
 from gpt4_instruct.evaluation.paper import paper_numbers
-from gpt4_instruct.figures.paper_tables import DIFFERENCE_HEADS, difference_rows, paper_tables
+from gpt4_instruct.evaluation.paper_beside import GROUPS
+from gpt4_instruct.figures.paper_tables import difference_rows
 from gpt4_instruct.publishing.run_sections import CHAPTERS, sections
 from gpt4_instruct.reports import run_page
 from gpt4_instruct.run_facts import find_facts
@@ -81,18 +82,43 @@ def paper_table(numbers: dict[str, Any]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    if "differences" in numbers:
-        title, heads, rows = "Ours beside the paper's", DIFFERENCE_HEADS, difference_rows(numbers["differences"])
-    else:
-        title, heads, rows = next(each for each in paper_tables(numbers) if each[0] == "Relative scores")
-    table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0), caption_justify="left")
-    for name in heads:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+    ours = "differences" in numbers
+    table = Table(title="Ours beside the paper's" if ours else "The paper's relative scores", title_justify="left",
+                  box=SIMPLE, padding=(0, 1, 0, 0), caption_justify="left")  # fmt: skip
     doubts = [f"{' / '.join(each['where'])} is doubtful: {each['why']}" for each in numbers["doubts"]]
     table.caption = Text("\n".join([*doubts, numbers["no_intervals"]]))
+    heads = ("", "paper", "ours", "interval", "difference", "the paper's is") if ours else ("", "sums of scores", "%")
+    for name in heads:
+        text = name in ("", "the paper's is")
+        table.add_column(name, justify="left" if text else "right", overflow="fold", no_wrap=not text)
+    before = None
+    for title, cells in _beside(numbers) if ours else _alone(numbers):
+        if title != before:
+            table.add_section()
+            table.add_row(Text(title, style="bold"))
+            before = title
+        table.add_row(*(Text(cell) for cell in cells))
     return table
+
+
+def _beside(numbers: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """The two models' names, and a row of their numbers; without those that a run has nothing for."""
+    rows = difference_rows(numbers["differences"])
+    for each, (what, paper, paper_name, value, name, interval, difference, notes) in zip(
+        numbers["differences"], rows, strict=True
+    ):
+        if each["value"] is not None:
+            yield f"{name} beside {paper_name}", [what, paper, value, interval, difference, notes]
+
+
+def _alone(numbers: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """The comparison, and a row of a model's numbers."""
+    doubts = [each["where"] for each in numbers["doubts"]]
+    for (section, group), what in GROUPS.items():
+        for name, percent in numbers["derived"][section][group].items():
+            model, baseline = numbers[section][group][name]
+            mark = " ?" if [section, group, name] in doubts else ""
+            yield what, [name, f"{model:g} : {baseline:g}", f"{percent:.1f}{mark}"]
 
 
 def report(run: str | Path | Sequence[str | Path], out: str | Path | None = None) -> Path:

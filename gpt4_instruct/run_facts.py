@@ -8,7 +8,7 @@ rank         NAME.summary.json             the same, ranked by a reward model
 judge        NAME.summary.json             answers judged beside a baseline's, or alone
 groups       NAME.summary.json             the ranked answers judged, group by group
 tally        tally.json                    people's votes
-rouge        rouge.json, NAME.rouge.json   ROUGE by the length of the reference
+rouge        NAME.json                     ROUGE by the length of the reference
 statistics   summary.json                  of `stats`
 audit        summary.json                  of `audit`
 """
@@ -26,7 +26,8 @@ from gpt4_instruct.errors import OutputError
 __all__ = ["Facts", "find_facts", "kind_of"]
 
 _DEEPEST = 4  # folders below the one that is named
-_LARGEST = 64 * 2**20  # bytes; facts are small, data is not
+_LARGEST = 64 * 2**20  # bytes: a training's log grows with its steps
+_SMALL = 2**18  # bytes, of files that are called in another way
 
 
 class Facts(NamedTuple):
@@ -113,19 +114,18 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _read(file: Path, *, named: bool) -> Facts | None:
     """The facts in a file; none where it is of something else, unless the file itself was named."""
-    ours = named or file.name in _NAMES or file.name.endswith(_ENDINGS)
+    ours = named or file.name in _NAMES or file.name.endswith(".summary.json")
     try:
-        if file.stat().st_size > _LARGEST:
+        if file.stat().st_size > (_LARGEST if ours else _SMALL):
             return Facts("", file, {}, "is too large for facts") if ours else None
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         why = f"cannot be read: {getattr(error, 'strerror', None) or error}"
         return Facts("", file, {}, why) if ours else None
     kind = kind_of(content)
-    if kind and ours:
+    if kind and (ours or kind == "rouge"):  # whose file the user names; others' keys are common ones
         return Facts(kind, file, content)
     return Facts("", file, {}, "holds no facts of a run") if named else None
 
 
-_ENDINGS = (".summary.json", ".rouge.json")
 _NAMES = ("manifest.json", "training.json", "tally.json", "rouge.json", "summary.json")

@@ -208,9 +208,9 @@ def test_groups_of_ranked_answers_stand_by_their_ranks(tmp_path):
     numbers = paper_numbers(tmp_path)
     assert list(numbers["mine"]["rank_groups"]["vs_gpt4"]) == ["1", "2", "6", "B"]
     assert "vicuna80" not in numbers["mine"], "a group counts once"
-    found = {each["name"]: each for each in numbers["differences"]}
-    assert found["group 1"]["paper"] == pytest.approx(100 * 631 / 722.5)
-    assert found["group B"]["paper"] == pytest.approx(100 * 606 / 726.5)
+    found = {each["what"].rpartition(" ")[2]: each for each in numbers["differences"]}
+    assert found["1"]["paper"] == pytest.approx(100 * 631 / 722.5)
+    assert found["B"]["paper"] == pytest.approx(100 * 606 / 726.5)
     assert found["6"]["paper"] is None, "the paper has five"
 
 

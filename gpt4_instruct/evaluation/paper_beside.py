@@ -89,8 +89,11 @@ def compare(numbers: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             other = counterpart(name, list(derived[section][group]))
             bounds = intervals.get(section, {}).get(group, {}).get(name)
             paper = derived[section][group].get(other)
-            names = (f"group {other}", f"group {name}") if section == "rank_groups" and other else (other, name)
-            yield _beside(what, "%", (names[0], paper), (names[1], value), bounds, doubts.get((*where, other or "")))
+            doubt = doubts.get((*where, other or ""))
+            if section == "rank_groups":  # its names are ranks, of one model
+                yield _beside(f"{what}, group {name}", "%", (f"{_OURS}-7B", paper), ("ours", value), bounds, doubt)
+            else:
+                yield _beside(what, "%", (other, paper), (name, value), bounds, doubt)
     for pair, criteria in mine["derived"].get("human_hhh", {}).items():
         other_pair = next((each for each in derived["human_hhh"] if family(each.split("_vs_")[1]) == family(
             pair.partition("_vs_")[2])), "LLaMA-GPT4_vs_Alpaca")  # fmt: skip

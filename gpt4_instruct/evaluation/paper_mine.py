@@ -117,7 +117,7 @@ def _stem(file: Path) -> str:
     ('mine', 'mine', 'gpt-3.5')
     """
     name = file.name
-    for ending in (".jsonl", ".json", ".summary", ".rouge"):
+    for ending in (".jsonl", ".json", ".summary"):
         name = name.removesuffix(ending)
     return name
 

@@ -16,7 +16,7 @@ COMPARISONS = {
     "translated_answers_vs_gpt4_translated": "answers translated to Chinese,\nagainst GPT-4's translated",
     "chinese_questions_vs_gpt4_translated": "Chinese questions answered,\nagainst GPT-4's translated",
 }
-DIFFERENCE_HEADS = ["number", "the paper's", "of", "ours", "of", "interval", "difference", "notes"]
+DIFFERENCE_HEADS = ["number", "the paper's", "of", "ours", "of", "interval", "difference", "the paper's is"]
 _PAPER, _OURS = "the paper", "ours"
 _SECTIONS = {"vicuna80": "80 questions", "rank_groups": "ranked answers", "chinese": "Chinese"}
 
@@ -27,15 +27,15 @@ def difference_rows(differences: Sequence[Mapping[str, Any]]) -> list[list[str]]
     >>> found = {"what": "tie", "unit": "%", "paper_name": "A", "paper": 26.14, "name": "B", "value": 20.0,
     ...          "low": 15.0, "high": 26.5, "difference": -6.14, "doubt": None}
     >>> difference_rows([found])
-    [['tie, %', '26.1', 'A', '20.0', 'B', '15.0 to 26.5', '-6.1', 'paper: inside']]
+    [['tie, %', '26.1', 'A', '20.0', 'B', '15.0 to 26.5', '-6.1', 'inside']]
     """
     rows = []
     for each in differences:
         digits = {"%": 1, "pairs": 0}.get(each["unit"], 3)
-        notes = [] if each["doubt"] is None else ["paper: doubtful"]
+        notes = [] if each["doubt"] is None else ["doubtful"]
         if each["low"] is not None and each["paper"] is not None:
             inside = each["low"] <= each["paper"] <= each["high"]
-            notes.append("paper: inside" if inside else "paper: outside")
+            notes.append("inside" if inside else "outside")
         rows.append(
             [
                 each["what"] + (", %" if each["unit"] == "%" else ""),

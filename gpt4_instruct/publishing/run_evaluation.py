@@ -273,7 +273,7 @@ def _rouge(facts: dict[str, Any]) -> Section:
     heads = (f"reference, {facts['unit']}", "n", "ROUGE-1", "ROUGE-2", "ROUGE-L", "interval of ROUGE-L")
     return Section(
         "Evaluation",
-        f"ROUGE of {facts.get('answers', 'answers')}",
+        f"ROUGE of {_side(facts, 'answers')}",
         tiles=[(_decimal(facts["rougeL"], 4), "ROUGE-L (F1)"), (count(facts["n"]), "pairs")],
         tables=[(f"By the length of the reference (tokens: {tokenizer})", heads, rows)],
         notes=[f"{facts['missing']:,} pairs lack a text"] if facts["missing"] else [],
