@@ -8,8 +8,10 @@ ROUGE-L the longest common subsequence.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
@@ -19,7 +21,7 @@ __all__ = ["ROUGES", "score_pairs"]
 
 ROUGES = ("rouge1", "rouge2", "rougeL")
 
-_AT_ONCE = 1_000_000  # characters of text, which bounds the memory; they have fewer different tokens than may be
+_AT_ONCE = 250_000  # characters of text: enough for a thread, and fewer different tokens than may be
 
 
 def score_pairs(
@@ -39,7 +41,7 @@ def score_pairs(
         tokenizer: ``"english"``, ``"characters"`` or ``"words"``, see `tokens.encode`.
         stemmer: cut English tokens to their stems.
         rouges: which of `ROUGES`.
-        workers: threads for ROUGE-L; -1 for one a core.
+        workers: threads; -1 for one a core.
 
     Returns:
         for each rouge a float64[pairs, 3], precision, recall and F1, all 0 where there is nothing in common; and how
@@ -54,32 +56,41 @@ def score_pairs(
     """
     import numpy as np
 
-    common: dict[str, list[Any]] = {rouge: [] for rouge in rouges}
-    sizes = []
-    for start, end in _blocks(predictions, references):
-        encoded = encode([*predictions[start:end], *references[start:end]], tokenizer, stemmer=stemmer)
-        one, other = encoded[: end - start], encoded[end - start :]
-        sizes.append(np.array([[*map(len, one)], [*map(len, other)]]).T)
-        for rouge, found in common.items():
-            found.append(_longest_common(one, other, workers) if rouge == "rougeL" else _in_common(rouge, one, other))
-    lengths = np.concatenate(sizes)
-    scores = {
-        rouge: _scores(np.concatenate(found), np.maximum(lengths - (rouge == "rouge2"), 1))
-        for rouge, found in common.items()
-    }
+    one, other = _encode(predictions, references, tokenizer, stemmer=stemmer, workers=workers)
+    lengths = np.array([[*map(len, one)], [*map(len, other)]], dtype=np.int64).T
+    scores = {}
+    for rouge in rouges:
+        common = _longest_common(one, other, workers) if rouge == "rougeL" else _in_common(rouge, one, other)
+        scores[rouge] = _scores(common, np.maximum(lengths - (rouge == "rouge2"), 1))
     return scores, lengths
 
 
-def _blocks(predictions: Sequence[str], references: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Where to begin and where to end, so that no block but one of a single pair is too large."""
+def _encode(
+    predictions: Sequence[str], references: Sequence[str], tokenizer: str, *, stemmer: bool, workers: int
+) -> tuple[list[str], list[str]]:
+    """Both sides, encoded so that the two texts of a pair can be compared; texts of different pairs cannot."""
+
+    def encode_block(block: slice) -> tuple[list[str], list[str]]:
+        asked = predictions[block]
+        encoded = encode([*asked, *references[block]], tokenizer, stemmer=stemmer)
+        return encoded[: len(asked)], encoded[len(asked) :]
+
+    # Threads, as Arrow needs no lock of Python for the greater part of the work.
+    with ThreadPoolExecutor(workers if workers > 0 else os.cpu_count()) as pool:
+        parts = list(pool.map(encode_block, _blocks(predictions, references)))
+    return [text for part, _ in parts for text in part], [text for _, part in parts for text in part]
+
+
+def _blocks(predictions: Sequence[str], references: Sequence[str]) -> Iterator[slice]:
+    """Neighbouring pairs that are encoded together: no block is too large but one of a single pair."""
     start = size = 0
     for place, (one, other) in enumerate(zip(predictions, references, strict=True)):
         more = len(one) + len(other)
         if size and size + more > _AT_ONCE:
-            yield start, place
+            yield slice(start, place)
             start, size = place, 0
         size += more
-    yield start, len(predictions)
+    yield slice(start, len(predictions))
 
 
 def _scores(common: Any, sizes: Any) -> Any:

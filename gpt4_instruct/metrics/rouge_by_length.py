@@ -60,7 +60,7 @@ def rouge_by_length(
         resamples: draws of the bootstrap over the pairs of a bucket; as many as rouge-score takes by default.
         level: of the intervals, over 0 and under 1.
         seed: of the draws.
-        workers: threads for ROUGE-L; -1 for one a core.
+        workers: threads; -1 for one a core.
 
     Returns:
         as at the top of this file: the mean F1 over all pairs, and for each bucket the mean precision, recall and F1
