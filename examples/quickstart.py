@@ -2,8 +2,9 @@
 
     python examples/quickstart.py [--rows 32] [--out quickstart-data] [--model quickstart-model]
 
-All four splits are built from the packaged seeds by a small model, which is then tuned on its English answers and the
-seeds' own references, and answers in `chat`. A second run asks and trains nothing again: every answer is in the ledger.
+All four splits are built from the packaged seeds by a small model, which is then tuned on the seeds' own references and
+asked what it was not taught, before and after; one page tells it all. A second run asks and trains nothing again: every
+answer is in the ledger.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from datasets import disable_progress_bars, load_dataset
 
-from gpt4_instruct import SFTRecipe, build, show, train_sft
+from gpt4_instruct import SFTRecipe, answer, build, report, rouge, show, train_sft
 from gpt4_instruct.chat import chat
 
 
@@ -24,7 +25,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=32, help="seeds to answer in English; the others take half")
     parser.add_argument("--out", default="quickstart-data", help="the folder for the data")
     parser.add_argument("--model", default="quickstart-model", help="the folder for the model")
+    parser.add_argument("--evaluation", default="quickstart-evaluation", help="the folder for answers and the page")
     parser.add_argument("--steps", type=int, default=8, help="of tuning")
+    parser.add_argument("--questions", type=int, default=18, help="to evaluate on")
     options = parser.parse_args()
 
     # SmolLM2 is very small: at the paper's temperature of 1 it rambles.
@@ -61,6 +64,9 @@ def main() -> None:
         "  OPENAI_API_KEY=... gpt4-instruct build chinese --teacher openai:gpt-4o --out my-data"
     )
     tune(options.out, options.model, options.steps)
+    evaluate(options.model, Path(options.evaluation), options.questions)
+    page = report([options.out, options.model, options.evaluation], Path(options.evaluation, "report.html"))
+    print(f"\nAll of it on one page:  {page}\nTalk with the model:    gpt4-instruct chat {options.model}")
 
 
 def tune(data: str, folder: str, steps: int) -> None:
@@ -87,7 +93,21 @@ def tune(data: str, folder: str, steps: int) -> None:
     for name, model in (("before", "smollm2"), ("after", folder)):
         print(f"\n{name:<7}> {question}", flush=True)
         chat(model, temperature=0.0, max_tokens=60, input=io.StringIO(f"{question}\n"))
-    print(f"\nTalk with it:  gpt4-instruct chat {folder}")
+
+
+def evaluate(tuned: str, folder: Path, questions: int) -> None:
+    """Asks both models the packaged questions, and measures the answers to those that have a right one."""
+    print(f"\n{questions} questions that it was not taught, by ROUGE-L against the right answers where there are any:")
+    for name, model in (("before", "smollm2"), ("after", tuned)):
+        answers = folder / f"{name}.jsonl"
+        answer("small", model, answers, temperature=0, max_tokens=64, limit=questions, overwrite=True)
+        found = rouge(answers, folder / f"{name}.rouge.json", overwrite=True)
+        score = found["buckets"][-1]["rougeL"]
+        print(f"  {name:<7}{score['f1']:.2f} [{score['low']:.2f}, {score['high']:.2f}] of {found['n']}")
+    print(
+        "For judges that can judge:  gpt4-instruct judge "
+        f"--answers {folder}/after.jsonl --baseline {folder}/before.jsonl --teacher openai:gpt-4o --out judged.jsonl"
+    )
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@
     english = gpt4_instruct.load("english")                 # the paper's released rows, as a datasets.Dataset
     gpt4_instruct.audit(english, out="audited")             # what is wrong with them, row by row
     gpt4_instruct.build("english", limit=8, out="data")     # rows of your own: a folder for load_dataset and the Hub
+    gpt4_instruct.train_sft("data", "model")                # a model that learnt them
+    gpt4_instruct.answer("vicuna80", "model", "a.jsonl")    # what it says, to be ranked, judged, measured and rated
 
 Names are imported when they are first used (PEP 562), so this import costs next to nothing.
 """
@@ -33,11 +35,19 @@ if TYPE_CHECKING:
         UnknownNameError,
         UsageError,
     )
+    from gpt4_instruct.evaluation.answer_files import export_answers
     from gpt4_instruct.evaluation.answers import AnswersResult, answer
+    from gpt4_instruct.evaluation.judge import judge
+    from gpt4_instruct.evaluation.judge_groups import GroupsResult, judge_groups
+    from gpt4_instruct.evaluation.judge_run import JudgeResult
     from gpt4_instruct.evaluation.ranking import RankResult, best_of, rank
+    from gpt4_instruct.evaluation.rouge import rouge
+    from gpt4_instruct.evaluation.tally import TallyResult, tally
+    from gpt4_instruct.evaluation.translating import TranslateResult, translate
     from gpt4_instruct.publishing.show import show
     from gpt4_instruct.quality.audit import Finding
     from gpt4_instruct.records import Answer, Instruction, Message, Reject, Request, Row, Sample, Sampling, Scored
+    from gpt4_instruct.reporting import PaperResult, paper, report
     from gpt4_instruct.sources.base import Source
     from gpt4_instruct.splits.base import Split
     from gpt4_instruct.splits.build import BuildResult, build, load
@@ -80,10 +90,18 @@ _FROM = {
     ),
     "records": ("Answer", "Instruction", "Message", "Reject", "Request", "Row", "Sample", "Sampling", "Scored"),
     "sources.base": ("Source",),
+    "evaluation.answer_files": ("export_answers",),
     "evaluation.answers": ("AnswersResult", "answer"),
+    "evaluation.judge": ("judge",),
+    "evaluation.judge_groups": ("GroupsResult", "judge_groups"),
+    "evaluation.judge_run": ("JudgeResult",),
     "evaluation.ranking": ("RankResult", "best_of", "rank"),
+    "evaluation.rouge": ("rouge",),
+    "evaluation.tally": ("TallyResult", "tally"),
+    "evaluation.translating": ("TranslateResult", "translate"),
     "publishing.show": ("show",),
     "quality.audit": ("Finding",),
+    "reporting": ("PaperResult", "paper", "report"),
     "splits.base": ("Split",),
     "splits.build": ("BuildResult", "build", "load"),
     "splits.chinese": ("Chinese",),
@@ -117,15 +135,18 @@ __all__ = [
     "Estimate",
     "Finding",
     "Gpt4InstructError",
+    "GroupsResult",
     "IncompleteError",
     "Instruction",
     "InterruptedRunError",
+    "JudgeResult",
     "LedgerError",
     "LoRA",
     "Message",
     "MissingExtraError",
     "OutputError",
     "OutputExistsError",
+    "PaperResult",
     "RankResult",
     "Reject",
     "Replay",
@@ -145,11 +166,13 @@ __all__ = [
     "Split",
     "Stage",
     "StatsResult",
+    "TallyResult",
     "Teacher",
     "TeacherError",
     "Trained",
     "TrainingError",
     "TransientError",
+    "TranslateResult",
     "UnknownNameError",
     "Unnatural",
     "UsageError",
@@ -162,12 +185,20 @@ __all__ = [
     "completion",
     "encode",
     "estimate",
+    "export_answers",
+    "judge",
+    "judge_groups",
     "load",
+    "paper",
     "rank",
+    "report",
+    "rouge",
     "show",
     "stats",
+    "tally",
     "train_reward",
     "train_sft",
+    "translate",
 ]
 
 

@@ -193,6 +193,8 @@ def judge(
             _print_judge_estimate(ranked.estimate)
             return
         _show(_judged({f"rank {name}" if name.isdigit() else name: each for name, each in ranked.groups.items()}))
+        for warning in ranked.warnings:
+            typer.echo(f"warning: {warning}")
         spent = _spent(ranked.asked, ranked.reused, ranked.seconds, ranked.cost_usd)
         typer.echo(f"{spent}; the verdicts are in {ranked.folder}")
         return

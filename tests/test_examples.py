@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,12 +24,17 @@ def run(name: str, *args: object, cwd: Path) -> str:
 @needs_smollm2
 @pytest.mark.timeout(1200)
 def test_the_quickstart(tmp_path):
-    printed = run("quickstart.py", "--rows", 3, "--steps", 2, cwd=tmp_path)
+    printed = run("quickstart.py", "--rows", 3, "--steps", 2, "--questions", 4, cwd=tmp_path)
     for split in ("english", "chinese", "comparison", "unnatural"):
         assert split in printed
     assert "SmolLM2 knows no Chinese" in printed
+    assert re.search(
+        r"  after  0\.\d\d \[0\.\d\d, [01]\.\d\d\] of 2", printed
+    )  # of the first four, two have a right answer
+    page = (tmp_path / "quickstart-evaluation" / "report.html").read_text(encoding="utf-8")
+    assert "quickstart-model" in page and "ROUGE" in page
     assert "What is bread made of?" in printed and (tmp_path / "quickstart-model" / "README.md").is_file()
-    again = run("quickstart.py", "--rows", 3, "--steps", 2, cwd=tmp_path)
+    again = run("quickstart.py", "--rows", 3, "--steps", 2, "--questions", 4, cwd=tmp_path)
     built = [line for line in printed.splitlines() if "rows accepted" in line]
     assert len(built) == 4 and built == [line for line in again.splitlines() if "rows accepted" in line]
     said = [text[text.index("before >") :] for text in (printed, again)]
