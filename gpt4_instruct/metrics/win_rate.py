@@ -149,7 +149,7 @@ def _fit(outcomes: Any, squashed: Any, weights: Any) -> tuple[Any, Any]:
     a, b = np.zeros(len(weights)), np.zeros(len(weights))
     for _ in range(_STEPS):
         expected = _sigmoid(a[:, None] + b[:, None] * squashed)
-        left, curved = (outcomes - expected) + 0 * weights, weights * expected * (1 - expected)
+        left, curved = weights * (outcomes - expected), weights * expected * (1 - expected)
         along_a, along_b = left.sum(1) - _PENALTIES[0] * a, left @ squashed - _PENALTIES[1] * b  # the gradient
         aa, ab = curved.sum(1) + _PENALTIES[0], curved @ squashed  # the Hessian
         bb = curved @ squashed**2 + _PENALTIES[1]
