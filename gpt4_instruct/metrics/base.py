@@ -35,7 +35,7 @@ class Definition:
 
 
 def load(name: str) -> Any:
-    """A metric as an `evaluate.Metric`, from the package: without the network, and without files.
+    """A metric as an `evaluate.Metric`, from the package: it needs no network, and keeps what it is given in memory.
 
     Its ``compute`` takes the options of the function it is of; batch by batch, there are ``add_batch`` and ``add``.
 
