@@ -76,6 +76,8 @@ def test_every_bar_tells_its_sums_and_a_doubtful_one_why(folder):
     assert len([each for each in found if " : " in each]) == 17
     (doubtful,) = [each for each in found if "Doubtful" in each]
     assert doubtful.startswith("GPT-4: 117.7 % = 613 : 521. Doubtful: 613 : 521")
+    for name in ("vicuna80", "chinese"):  # the bar and its legend are hatched
+        assert len(re.findall(r"fill: url\(#", (folder / f"{name}.svg").read_text(encoding="utf-8"))) == 2
     assert any("Vicuna-13B: 78.9 % = 545 : 691. Doubtful" in each for each in tips(folder, "chinese"))
 
 
