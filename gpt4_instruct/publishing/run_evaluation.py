@@ -88,7 +88,7 @@ def _answers(facts: dict[str, Any]) -> Section:
         tables.append(("Without an answer", ("why", "questions"), reasons))
     return Section(
         "Evaluation",
-        f"Answers of {facts['teacher']['spec']}",
+        f"answers of {facts['teacher']['spec']}",
         tiles=[
             (count(facts["questions"]), "questions"),
             (count(facts["answers"]), "answers"),
@@ -104,7 +104,7 @@ _SAMPLING = ("temperature", "top_p", "max_tokens")
 def _translation(facts: dict[str, Any]) -> Section:
     return Section(
         "Evaluation",
-        f"Translated by {facts['translator']['spec']}",
+        f"translated by {facts['translator']['spec']}",
         tiles=[(count(facts["questions"]), "questions"), (count(facts["answers"]), "answers")],
         tables=[("Not translated", ("why", "texts"), _by_reason(facts["failed"]))] if facts["failed"] else [],
     )
@@ -115,7 +115,7 @@ def _rank(facts: dict[str, Any]) -> Section:
     heads = ("k", "mean reward of the best of the first k", "mean reward of rank k")
     return Section(
         "Evaluation",
-        f"Answers ranked by {facts['reward_model']['name']}",
+        f"answers ranked by {facts['reward_model']['name']}",
         tiles=[(count(facts["questions"]), "questions"), (count(facts["answers"]), "answers with a reward")],
         tables=[("Rewards", heads, rows)],
     )
@@ -132,7 +132,7 @@ def _judge(facts: dict[str, Any]) -> Section:
         ("of questions asked on both sides", f"{facts['common']:,}"),
     ]
     against = f" against {_side(facts, 'baseline')}" if facts.get("baseline") else ""
-    title = f"Judged by {facts['teacher']['spec']}: {_side(facts, 'answers')}{against}"
+    title = f"judged by {facts['teacher']['spec']}: {_side(facts, 'answers')}{against}"
     section = Section("Evaluation", title, tiles=judged)
     section.notes += facts.get("warnings") or []
     if facts.get("mean_score"):
@@ -147,7 +147,6 @@ def _judge(facts: dict[str, Any]) -> Section:
     if categories:
         section.tables.append(("By category", ("category", "judged", "score", "interval", "win rate"), categories))
     section.tables.append(("The judge itself", ("", ""), _biases(facts)))
-    section.tables = [each for each in section.tables if each[2]]
     return section
 
 
@@ -218,7 +217,7 @@ def _groups(facts: dict[str, Any]) -> Section:
             )
         )
     heads = ("rank", "judged", "relative score", "interval", "win rate")
-    title = f"Ranked answers judged by {facts['teacher']}: {facts['answers']} against {facts['baseline']}"
+    title = f"ranked answers judged by {facts['teacher']}: {facts['answers']} against {facts['baseline']}"
     return Section("Evaluation", title, tables=[("By rank", heads, rows)])
 
 
@@ -236,7 +235,7 @@ def _tally(facts: dict[str, Any]) -> Section:
     ]  # fmt: skip
     section = Section(
         "Evaluation",
-        f"Rated by people: {facts['ours']} against {facts['baseline']}",
+        f"rated by people: {facts['ours']} against {facts['baseline']}",
         tiles=[
             (f"{facts['rated']:,} of {facts['questions']:,}", "questions rated"),
             (count(facts["ratings"]), "ratings"),

@@ -43,14 +43,27 @@ def sections(found: Sequence[Facts]) -> list[Section]:
         at least one for each file; the one on cost is last, where anything was asked of a model.
     """
     made: list[Section] = []
-    order = ["", *_MAKERS]
+    order = ["", *_MAKERS, *EVALUATIONS]
     for facts in sorted(found, key=lambda each: order.index(each.kind)):
         try:
-            made += list(_MAKERS[facts.kind](facts.content)) if facts.kind else [_unread(facts, facts.error or "")]
+            made += _of(facts)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             made.append(_unread(facts, f"is not as gpt4-instruct writes it: {type(error).__name__}, {error}"))
     made += _cost(found)
+    for each in made:
+        each.tables = [table for table in each.tables if table[2]]  # without those that would have no row
     return sorted(made, key=lambda each: CHAPTERS.index(each.chapter))  # the order within a chapter stays
+
+
+def _of(facts: Facts) -> list[Section]:
+    """The sections of one file."""
+    if facts.error is not None:
+        return [_unread(facts, facts.error)]
+    if facts.kind in _MAKERS:
+        return list(_MAKERS[facts.kind](facts.content))
+    section = EVALUATIONS[facts.kind](facts.content)
+    section.title = f"{facts.file.name.removesuffix('.json').removesuffix('.summary')}: {section.title}"
+    return [section]
 
 
 def _unread(facts: Facts, why: str) -> Section:
@@ -150,7 +163,6 @@ def _training(facts: dict[str, Any]) -> Iterator[Section]:
             ("Not learnt whole", ("why", "count"), [(name, count(each)) for name, each in left_out(facts)]),
         ],
     )
-    section.tables = [each for each in section.tables if each[2]]
     bad = [each["step"] for each in facts["log"] if not math.isfinite(each.get("loss", 0.0))]
     if bad:
         section.notes.append(f"the loss was no number in {len(bad)} steps, the first of them {bad[0]}")
@@ -213,14 +225,9 @@ def _usd(value: float | None) -> str:
     return f"${value:,.4f}" if 0 < value < 1 else f"${value:,.2f}" if value else "$0"
 
 
-def _one(make: Callable[[dict[str, Any]], Section]) -> Callable[[dict[str, Any]], Iterator[Section]]:
-    return lambda facts: iter([make(facts)])
-
-
 _MAKERS: dict[str, Callable[[dict[str, Any]], Iterator[Section]]] = {
     "build": _build,
     "audit": _audit,
     "statistics": _statistics,
     "training": _training,
-    **{kind: _one(make) for kind, make in EVALUATIONS.items()},
 }
