@@ -73,7 +73,7 @@ def paper(out: str | Path, *, mine: str | Path | None = None) -> PaperResult:
 
 
 def paper_table(numbers: dict[str, Any]) -> Table:
-    """For the terminal: a run's numbers beside the paper's, or where there is no run, the paper's relative scores.
+    """For the terminal: a run's numbers beside the paper's, or where there are none, the paper's relative scores.
 
     Args:
         numbers: `PaperResult.numbers`.
@@ -82,10 +82,14 @@ def paper_table(numbers: dict[str, Any]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    ours = "differences" in numbers
+    ours = any(each["value"] is not None for each in numbers.get("differences", ()))
     table = Table(title="Ours beside the paper's" if ours else "The paper's relative scores", title_justify="left",
                   box=SIMPLE, padding=(0, 1, 0, 0), caption_justify="left")  # fmt: skip
     doubts = [f"{' / '.join(each['where'])} is doubtful: {each['why']}" for each in numbers["doubts"]]
+    if "mine" in numbers and not ours:
+        doubts.append(
+            "Nothing of the run is of a comparison that the paper makes: its baselines are GPT-4 and ChatGPT."
+        )
     table.caption = Text("\n".join([*doubts, numbers["no_intervals"]]))
     heads = ("", "paper", "ours", "interval", "difference", "the paper's is") if ours else ("", "sums of scores", "%")
     for name in heads:

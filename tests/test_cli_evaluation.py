@@ -106,6 +106,10 @@ def test_the_paper_and_a_report(endpoint, sides, tmp_path):
     run_folder = tmp_path / "run"
     run("judge", "--answers", mine, "--baseline", theirs, "--teacher", "openai:gpt-4", "--out", run_folder / "j.jsonl")
     shown = run("paper", "--out", tmp_path / "paper", "--mine", run_folder)
+    assert "93.7" not in shown and "Nothing of the run is of a comparison that the paper makes" in shown
+    (run_folder / "j.summary.json").rename(run_folder / "vs_gpt4.summary.json")
+    shown = run("paper", "--out", tmp_path / "paper", "--mine", run_folder)
+    assert f"{100 * sum(MINE) / sum(THEIRS):.1f}" in shown and "Nothing of the run" not in shown
     assert "613" in shown and "doubtful" in shown and "pictures and numbers.json are in" in shown
     assert (tmp_path / "paper" / "paper.html").is_file()
     assert "the page is" in run("report", run_folder, "--out", tmp_path / "report.html")
