@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from operator import add
 from typing import Any
 
 from gpt4_instruct.metrics.tokens import encode
@@ -75,17 +76,19 @@ def _encode(
         encoded = encode([*asked, *references[block]], tokenizer, stemmer=stemmer)
         return encoded[: len(asked)], encoded[len(asked) :]
 
-    # Threads, as Arrow needs no lock of Python for the greater part of the work.
-    with ThreadPoolExecutor(workers if workers > 0 else os.cpu_count()) as pool:
-        parts = list(pool.map(encode_block, _blocks(predictions, references)))
+    blocks = list(_blocks(predictions, references))
+    if workers == 1 or len(blocks) == 1:
+        parts = [encode_block(block) for block in blocks]
+    else:  # threads, as Arrow needs no lock of Python for the greater part of the work
+        with ThreadPoolExecutor(workers if workers > 0 else os.cpu_count()) as pool:
+            parts = list(pool.map(encode_block, blocks))
     return [text for part, _ in parts for text in part], [text for _, part in parts for text in part]
 
 
 def _blocks(predictions: Sequence[str], references: Sequence[str]) -> Iterator[slice]:
     """Neighbouring pairs that are encoded together: no block is too large but one of a single pair."""
     start = size = 0
-    for place, (one, other) in enumerate(zip(predictions, references, strict=True)):
-        more = len(one) + len(other)
+    for place, more in enumerate(map(add, map(len, predictions), map(len, references))):
         if size and size + more > _AT_ONCE:
             yield slice(start, place)
             start, size = place, 0
