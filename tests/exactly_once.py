@@ -7,7 +7,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import gpt4_instruct.teachers.openai_batch  # noqa: F401  what a build imports on its way is here before the fork
+# What a build imports on its way is here before the fork: most of a short run's time.
+import charset_normalizer  # noqa: F401
+import jinja2.ext  # noqa: F401
+import openai.resources.chat.completions
+import scipy.io  # noqa: F401
+import tqdm.notebook  # noqa: F401
+
+import gpt4_instruct.quality.echo
+import gpt4_instruct.quality.empty
+import gpt4_instruct.quality.refusal
+import gpt4_instruct.quality.truncated
+import gpt4_instruct.quality.wrong_language
+import gpt4_instruct.teachers.openai_batch  # noqa: F401
 from gpt4_instruct.errors import IncompleteError
 from gpt4_instruct.generation import batches, delays, engine
 from gpt4_instruct.splits.build import build

@@ -96,7 +96,7 @@ def follow(processes, source, folder: Path, seed: int, teachers: tuple[str, ...]
         for _ in range(MOST_RUNS):
             process = start(processes, server, folder, source, rng.choice(teachers))
             doomed = killed < 4 and rng.random() < 0.8
-            process.join(rng.uniform(0.05, 0.9) if doomed else 60)
+            process.join(rng.uniform(0.03, 0.6) if doomed else 60)
             if process.is_alive():
                 assert doomed, f"plan {seed} hangs: {(folder / 'log').read_text()}"
                 process.kill()
