@@ -19,7 +19,7 @@ from gpt4_instruct.metrics.rouge import ROUGES, score_pairs
 from gpt4_instruct.metrics.rouge_by_length import rouge_by_length
 from gpt4_instruct.metrics.tokens import choose, encode
 
-SMALL = {"resamples": 50, "workers": 1}
+SMALL = {"resamples": 50}
 
 
 def theirs(predictions: list[str], references: list[str], stemmer: bool) -> dict[str, np.ndarray]:
@@ -32,7 +32,7 @@ def theirs(predictions: list[str], references: list[str], stemmer: bool) -> dict
 
 
 def ours(predictions: list[str], references: list[str], stemmer: bool) -> dict[str, np.ndarray]:
-    return score_pairs(predictions, references, stemmer=stemmer, workers=1)[0]
+    return score_pairs(predictions, references, stemmer=stemmer)[0]
 
 
 def assert_same(predictions: list[str], references: list[str], stemmer: bool) -> None:
@@ -116,7 +116,7 @@ def test_more_tokens_than_there_are_characters_are_refused_and_surrogates_are_ch
     numbers = " ".join(map(str, range(0xE100)))  # as tokens, more than 0xD800
     text, other = encode([numbers, f"{0xDFFF} {0xD7FF} x"], "english")
     assert len(text) == 0xE100 and other[0] == text[0xDFFF]
-    scores, _ = score_pairs([numbers], [" ".join(map(str, range(0xD700, 0xE000)))], workers=1)
+    scores, _ = score_pairs([numbers], [" ".join(map(str, range(0xD700, 0xE000)))])
     assert scores["rougeL"][0].tolist()[1] == 1
     monkeypatch.setattr(tokens, "_CHARACTERS", 3)
     with pytest.raises(UsageError, match="there are 4 different tokens in a pair of texts"):
@@ -126,7 +126,7 @@ def test_more_tokens_than_there_are_characters_are_refused_and_surrogates_are_ch
 @pytest.mark.parametrize("at_once", [1, 40, 1000])
 def test_blocks_and_threads_change_nothing(monkeypatch, at_once):
     texts = ["", *(f"{number % 7} {number % 5} {number % 3} {number % 2}" for number in range(100)), ""]
-    whole, sizes = score_pairs(texts, texts[::-1], workers=1)
+    whole, sizes = score_pairs(texts, texts[::-1])
     monkeypatch.setattr(rouge_module, "_AT_ONCE", at_once)
     found, found_sizes = score_pairs(texts, texts[::-1], workers=4)
     assert all((whole[rouge] == found[rouge]).all() for rouge in ROUGES)

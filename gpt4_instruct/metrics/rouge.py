@@ -8,10 +8,8 @@ ROUGE-L the longest common subsequence.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from operator import add
 from typing import Any
@@ -22,7 +20,7 @@ __all__ = ["ROUGES", "score_pairs"]
 
 ROUGES = ("rouge1", "rouge2", "rougeL")
 
-_AT_ONCE = 250_000  # characters of text: enough for a thread, and fewer different tokens than may be
+_AT_ONCE = 1_000_000  # characters of text: they take little memory, and have fewer different tokens than may be
 
 
 def score_pairs(
@@ -32,7 +30,7 @@ def score_pairs(
     *,
     stemmer: bool = False,
     rouges: Iterable[str] = ROUGES,
-    workers: int = -1,
+    workers: int = 1,
 ) -> tuple[dict[str, Any], Any]:
     """Each pair's scores.
 
@@ -42,7 +40,7 @@ def score_pairs(
         tokenizer: ``"english"``, ``"characters"`` or ``"words"``, see `tokens.encode`.
         stemmer: cut English tokens to their stems.
         rouges: which of `ROUGES`.
-        workers: threads; -1 for one a core.
+        workers: threads for ROUGE-L; -1 for one a core, which pays for texts of thousands of words.
 
     Returns:
         for each rouge a float64[pairs, 3], precision, recall and F1, all 0 where there is nothing in common; and how
@@ -57,32 +55,18 @@ def score_pairs(
     """
     import numpy as np
 
-    one, other = _encode(predictions, references, tokenizer, stemmer=stemmer, workers=workers)
+    one: list[str] = []
+    other: list[str] = []
+    for block in _blocks(predictions, references):  # the two texts of a pair can be compared, others cannot
+        encoded = encode([*predictions[block], *references[block]], tokenizer, stemmer=stemmer)
+        one += encoded[: len(encoded) // 2]
+        other += encoded[len(encoded) // 2 :]
     lengths = np.array([[*map(len, one)], [*map(len, other)]], dtype=np.int64).T
     scores = {}
     for rouge in rouges:
         common = _longest_common(one, other, workers) if rouge == "rougeL" else _in_common(rouge, one, other)
         scores[rouge] = _scores(common, np.maximum(lengths - (rouge == "rouge2"), 1))
     return scores, lengths
-
-
-def _encode(
-    predictions: Sequence[str], references: Sequence[str], tokenizer: str, *, stemmer: bool, workers: int
-) -> tuple[list[str], list[str]]:
-    """Both sides, encoded so that the two texts of a pair can be compared; texts of different pairs cannot."""
-
-    def encode_block(block: slice) -> tuple[list[str], list[str]]:
-        asked = predictions[block]
-        encoded = encode([*asked, *references[block]], tokenizer, stemmer=stemmer)
-        return encoded[: len(asked)], encoded[len(asked) :]
-
-    blocks = list(_blocks(predictions, references))
-    if workers == 1 or len(blocks) == 1:
-        parts = [encode_block(block) for block in blocks]
-    else:  # threads, as Arrow needs no lock of Python for the greater part of the work
-        with ThreadPoolExecutor(workers if workers > 0 else os.cpu_count()) as pool:
-            parts = list(pool.map(encode_block, blocks))
-    return [text for part, _ in parts for text in part], [text for _, part in parts for text in part]
 
 
 def _blocks(predictions: Sequence[str], references: Sequence[str]) -> Iterator[slice]:
