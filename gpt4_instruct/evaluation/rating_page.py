@@ -80,8 +80,8 @@ def _page(study: Study, language: str) -> Any:
             return [_told(text, "trouble") if each is message else gr.skip() for each in shown]
 
         def start(typed: str) -> list[Any]:
-            if not typed:
-                return show("", None)
+            if not typed:  # the page is opened; what may have been typed meanwhile stays
+                return [gr.skip() for _ in shown]
             try:
                 rater = study.enter(typed)
             except UsageError:
@@ -108,8 +108,9 @@ def _page(study: Study, language: str) -> Any:
         def go_back(rater: str, at: int) -> list[Any]:
             return moved(rater, max(0, int(at) - 1))
 
-        # Without the queue, a call is one plain request, which is answered at once.
-        call: dict[str, Any] = {"outputs": shown, "queue": False, "show_progress": "hidden"}
+        # Without the queue a call is one plain request; all values are texts and numbers already, as they come and go.
+        call: dict[str, Any] = {"outputs": shown, "queue": False, "preprocess": False, "postprocess": False}
+        call["show_progress"] = "hidden"
         page.load(
             start, [name], **call, api_name="load", js="() => new URLSearchParams(location.search).get('rater') || ''"
         )

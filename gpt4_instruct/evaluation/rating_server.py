@@ -41,7 +41,8 @@ def serve(
 ) -> None:
     """Shows two models' answers to raters in the browser and saves their votes, until Ctrl-C.
 
-    The same call goes on with the same study: what was voted is kept. Nobody is told which answer is whose.
+    The same call goes on with the same study: what was voted is kept. Nobody is told which answer is whose. Raters are
+    told apart by their names only: who types another's name goes on as that one.
 
     Args:
         answers: of the model that is rated; a file that `answers.answer` or `ranking.rank` wrote.
@@ -76,9 +77,10 @@ def serve(
         there = "" if names is None else f", and at most the {len(names)} raters"
         raise UsageError(f"per_question is {per_question}, but must be 1 or more{there}")
     pairs, left_out = find_pairs(answers, baseline, attention=attention, seed=seed)
+    ours_name, baseline_name = _called(Path(answers), Path(baseline))
     settings = {
-        "ours": Path(answers).name,
-        "baseline": Path(baseline).name,
+        "ours": ours_name,
+        "baseline": baseline_name,
         "seed": seed,
         "per_question": per_question,
         "attention": attention,
@@ -156,6 +158,17 @@ def _check(host: str, token: str | None, language: str) -> None:
         own = False
     if not own and token is None:
         raise UsageError(f"{host} can be reached by others: give a --token, or listen on 127.0.0.1")
+
+
+def _called(ours: Path, baseline: Path) -> tuple[str, str]:
+    """The files' names, with those of their folders where they are the same.
+
+    >>> _called(Path("a/answers.jsonl"), Path("b/answers.jsonl")), _called(Path("a.jsonl"), Path("b.jsonl"))
+    (('a/answers.jsonl', 'b/answers.jsonl'), ('a.jsonl', 'b.jsonl'))
+    """
+    if ours.name != baseline.name:
+        return ours.name, baseline.name
+    return f"{ours.absolute().parent.name}/{ours.name}", f"{baseline.absolute().parent.name}/{baseline.name}"
 
 
 def _names(raters: Sequence[str] | None) -> list[str] | None:
