@@ -96,6 +96,7 @@ def tally(
     from rich.table import Table
 
     from gpt4_instruct.evaluation.tally import tally as run
+    from gpt4_instruct.figures.rating import draw_rating
 
     found = run(out, must_pass=must_pass)
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
@@ -104,7 +105,9 @@ def tally(
     for criterion, counted in found.criteria.items():
         shares = [counted[name] for name in ("ours", "baseline", "tie")]
         cells = [
-            f"{100 * each['share']:.1f}% [{100 * each['low']:.1f}, {100 * each['high']:.1f}]" if each["votes"] else "0"
+            "-"
+            if each["share"] is None
+            else f"{100 * each['share']:.1f}% [{100 * each['low']:.1f}, {100 * each['high']:.1f}]"
             for each in shares
         ]
         alpha = counted["alpha"]
@@ -117,3 +120,6 @@ def tally(
         f"{failed}"
     )
     typer.echo(f"all of it is in {out / 'tally.json'}")
+    if found.ratings:
+        pies = draw_rating(found.facts(), out)
+        typer.echo(f"the pies are {' and '.join(str(path) for path in pies)}")

@@ -116,7 +116,7 @@ def test_the_paper_and_a_report(endpoint, sides, tmp_path):
     assert "OutputError: " in run("report", tmp_path / "nowhere", code=1)
 
 
-@pytest.mark.skipif(find_spec("krippendorff") is None, reason="pip install '.[human]'")
+@pytest.mark.skipif(find_spec("nltk") is None, reason="pip install '.[human]'")
 def test_rating_by_the_command_line(sides, tmp_path):
     pairs, _ = find_pairs(*sides, attention=0, seed=0)
     settings = {"ours": "a", "baseline": "b", "seed": 0, "per_question": 1, "attention": 0, "raters": None}
@@ -138,7 +138,7 @@ def test_rating_by_the_command_line(sides, tmp_path):
 
 
 def test_rating_without_votes(tmp_path, sides):
-    if find_spec("krippendorff") is None:
+    if find_spec("nltk") is None:
         pytest.skip("pip install '.[human]'")
     pairs, _ = find_pairs(*sides, attention=0, seed=0)
     settings = {"ours": "a", "baseline": "b", "seed": 0, "per_question": 1, "attention": 0, "raters": None}

@@ -41,6 +41,9 @@ HEAVY = {
     "datasketch",
     "jieba",
     "plotly",
+    "playwright",
+    "nltk",
+    "uvicorn",
     "trl",
 }
 LIGHT_MUST_NOT_LOAD = [*HEAVY, "datasets", "openai", "pyarrow", "huggingface_hub", "numpy", "pandas", "jinja2"]

@@ -31,8 +31,8 @@ TOKEN = "a-token-of-some-length"
 
 pytestmark = pytest.mark.skipif(find_spec("gradio") is None, reason="pip install '.[human]'")
 in_browser = pytest.mark.skipif(
-    CHROMIUM is None or find_spec("playwright") is None or find_spec("krippendorff") is None,
-    reason="no chromium, playwright or krippendorff here: the page is not seen by a browser",
+    CHROMIUM is None or find_spec("playwright") is None or find_spec("nltk") is None,
+    reason="no chromium, playwright or nltk here: the page is not seen by a browser",
 )
 ODD = "<script>document.title = 'broken'</script><img src=x onerror=\"document.title = 'broken'\"> & **bold** $x^2$\n  木星"
 

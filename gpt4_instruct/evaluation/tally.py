@@ -86,7 +86,7 @@ def tally(out: str | Path, *, level: float = 0.95, must_pass: float = 0.75) -> T
     Raises:
         UsageError: `level` or `must_pass` is out of range.
         OutputError: there is no study in the folder, or it cannot be written.
-        MissingExtraError: krippendorff is not installed, and there are votes to be compared.
+        MissingExtraError: nltk is not installed, and there are votes to be compared.
     """
     if not 0 < level < 1 or not 0 <= must_pass <= 1:
         raise UsageError(f"level is {level} and must_pass {must_pass}, but they are shares, such as 0.95 and 0.75")
@@ -136,7 +136,7 @@ def agreement(votes: _Votes) -> float | None:
     """Krippendorff's alpha of votes by rater and question; none where nothing can be compared, or all is the same.
 
     Raises:
-        MissingExtraError: krippendorff is not installed.
+        MissingExtraError: nltk is not installed.
 
     >>> agreement({("Ann", 1): "ours", ("Bo", 2): "ours"}) is None
     True
@@ -144,14 +144,15 @@ def agreement(votes: _Votes) -> float | None:
     units: dict[int, Counter[str]] = defaultdict(Counter)
     for (_, pair), choice in votes.items():
         units[pair][choice] += 1
-    table = [[unit[choice] for choice in CHOICES] for unit in units.values() if unit.total() > 1]
-    if sum(any(column) for column in zip(*table, strict=True)) < 2:
+    if len({choice for unit in units.values() if unit.total() > 1 for choice in unit}) < 2:
         return None
     try:
-        import krippendorff
+        from nltk.metrics.agreement import AnnotationTask
     except ImportError:
-        raise MissingExtraError("rater agreement", "krippendorff", "human") from None
-    return float(krippendorff.alpha(value_counts=table, level_of_measurement="nominal"))
+        raise MissingExtraError("rater agreement", "nltk", "human") from None
+    several = {pair for pair, unit in units.items() if unit.total() > 1}
+    cast = [(rater, str(pair), choice) for (rater, pair), choice in votes.items() if pair in several]
+    return float(AnnotationTask(cast).alpha())
 
 
 def _counted(votes: _Votes, level: float) -> dict[str, Any]:
