@@ -13,7 +13,7 @@ import pytest
 from gpt4_instruct.errors import MissingExtraError, OutputError, UsageError
 from gpt4_instruct.evaluation.rating import CHOICES, CRITERIA, Study
 from gpt4_instruct.evaluation.rating_pairs import Pair
-from gpt4_instruct.evaluation.tally import agreement, tally
+from gpt4_instruct.evaluation.tally import _shares, agreement, tally
 from gpt4_instruct.metrics.intervals import share_interval
 
 pytestmark = pytest.mark.skipif(find_spec("nltk") is None, reason="pip install '.[human]'")
@@ -49,9 +49,11 @@ def test_votes_are_counted_by_criterion_and_rater(tmp_path):
     }
     assert (found.questions, found.rated, found.ratings, found.incomplete, found.changed) == (3, 2, 4, 1, 1)
     helpful = found.criteria["helpfulness"]
-    interval = share_interval(3, 4)
-    assert helpful["n"] == 4
-    assert helpful["ours"] == {"votes": 3, "share": 0.75, "low": interval.low, "high": interval.high}
+    assert helpful["n"] == 4 and helpful["interval"] == "bootstrap over questions"
+    # Of two questions with shares 1 and 1/2, a draw has both, or one of them twice.
+    assert helpful["ours"] == {"votes": 3, "share": 0.75, "low": 0.5, "high": 1.0}
+    nothing = share_interval(0, 2)  # questions, not votes
+    assert found.criteria["honesty"]["baseline"] == {"votes": 0, "share": 0.0, "low": 0.0, "high": nothing.high}
     assert helpful["majority"]["n"] == 2  # question 1 is ours, question 2 has one of each
     assert [helpful["majority"][choice]["votes"] for choice in CHOICES] == [1, 0, 1]
     assert found.criteria["honesty"]["alpha"] == 1.0
@@ -100,7 +102,7 @@ def test_no_votes_are_a_clear_result(tmp_path):
     assert (found.ratings, found.rated, found.questions) == (0, 0, 3)
     assert found.paper == {"n": 0, "ours_baseline_tie": {each: [0, 0, 0] for each in CRITERIA}}
     nothing = {"votes": 0, "share": None, "low": None, "high": None}
-    empty = {"n": 0, **dict.fromkeys(CHOICES, nothing)}
+    empty = {"n": 0, "interval": "wilson", **dict.fromkeys(CHOICES, nothing)}
     assert found.criteria["honesty"] == {**empty, "majority": empty, "alpha": None}
     assert found.raters["Ann"]["ratings"] == 0
     json.dumps(found.facts(), allow_nan=False)
@@ -108,18 +110,36 @@ def test_no_votes_are_a_clear_result(tmp_path):
 
 def test_the_papers_numbers_come_out_as_they_are(tmp_path, shared_data):
     papers = json.loads((shared_data / "paper_numbers.json").read_text())["human_hhh"]["LLaMA-GPT4_vs_Alpaca"]
-    study = study_of(tmp_path, 252)
+    study = study_of(tmp_path, 704)  # one vote each: the paper does not say which of them are on one question
     counts = papers["ours_baseline_tie"].values()
     columns = [[choice for choice, count in zip(CHOICES, each, strict=True) for _ in range(count)] for each in counts]
     with study._transaction():  # one for all: 704 of them would take seconds
         for number, choices in enumerate(zip(*columns, strict=True)):
             for criterion, choice in zip(CRITERIA, choices, strict=True):
-                study._save(f"r{number // 252}", 1 + number % 252, criterion, choice, "test")
+                study._save("Ann", 1 + number, criterion, choice, "test")
     found = tally(tmp_path / "out")
     assert found.paper == papers
     helpful = found.criteria["helpfulness"]
     assert [round(100 * helpful[choice]["share"], 2) for choice in CHOICES] == [54.12, 19.74, 26.14]
+    assert helpful["interval"] == "wilson"
     assert round(helpful["ours"]["low"], 3) == 0.504 and round(helpful["ours"]["high"], 3) == 0.578
+
+
+def test_the_interval_covers_where_raters_of_a_question_say_the_same():
+    # 40 questions, each with a winner that three raters name 9 times in 10; the true share of ours is 1/2.
+    chooser = random.Random(4)
+    covered = {"votes": 0, "independent": 0}
+    for _ in range(200):
+        votes = []
+        for _ in range(40):
+            winner, loser = chooser.sample(CHOICES[:2], 2)
+            votes.append([winner if chooser.random() < 0.9 else loser for _ in range(3)])
+        ours = _shares(votes, 0.95)["ours"]
+        covered["votes"] += ours["low"] <= 0.5 <= ours["high"]
+        alone = share_interval(ours["votes"], 120)
+        covered["independent"] += alone.low <= 0.5 <= alone.high
+    assert covered["votes"] >= 0.91 * 200  # three standard errors under .95 are .904
+    assert covered["independent"] <= 0.88 * 200, "or this would show nothing"
 
 
 def test_alpha_of_two_raters_and_two_choices_is_that_of_the_formula():

@@ -1,14 +1,16 @@
 """What people's votes come to: shares with intervals, agreement, and who did not read, as plain data::
 
     {"ours": "llama-gpt4.jsonl", "baseline": "alpaca.jsonl", "questions": 252, "ratings": 704, ...,
-     "criteria": {"helpfulness": {"n": 704, "ours": {"votes": 381, "share": 0.541, "low": 0.504, "high": 0.578}, ...,
+     "criteria": {"helpfulness": {"n": 704, "interval": "bootstrap over questions",
+                                  "ours": {"votes": 381, "share": 0.541, "low": 0.497, "high": 0.586}, ...,
                                   "alpha": 0.31}},
      "attentive": {...},                            the same, without those who failed the attention checks
      "paper": {"n": 704, "ours_baseline_tie": {"helpfulness": [381, 139, 184], ...}}}
 
-A share is of votes, and its interval is Wilson's, which takes the votes for independent. Where several raters vote on
-one question, they are not quite: ``majority`` counts each question once, for what most of its raters say (a tie where
-two sides have as many), and its interval is the honest one for another set of questions.
+A share is of votes. Votes on one question go together, so where a question has several, the interval draws questions
+anew, each with all of its votes; where each has one, it is Wilson's (``"wilson"``). A share of nothing or all has
+Wilson's either way, with as many votes as there are questions: a bootstrap would take it for certain. ``majority``
+counts each question once, for what most of its raters say, a tie where two sides have as many; its interval is Wilson's.
 
 Agreement is Krippendorff's alpha for nominal data ("Content Analysis", 2004, chapter 11), by the library of that name:
 1 is perfect, 0 what chance gives. There is none where no question has two votes, or all votes are the same.
@@ -25,7 +27,7 @@ from typing import Any
 import gpt4_instruct
 from gpt4_instruct.errors import MissingExtraError, UsageError
 from gpt4_instruct.evaluation.rating import CHOICES, CRITERIA, Study
-from gpt4_instruct.metrics.intervals import share_interval
+from gpt4_instruct.metrics.intervals import Interval, bootstrap_ratio, share_interval
 from gpt4_instruct.storage import write_json
 
 __all__ = ["TallyResult", "agreement", "tally"]
@@ -157,22 +159,25 @@ def agreement(votes: _Votes) -> float | None:
 
 def _counted(votes: _Votes, level: float) -> dict[str, Any]:
     """The facts of one criterion."""
-    per_question: dict[int, list[str]] = defaultdict(list)
+    by_question: dict[int, list[str]] = defaultdict(list)
     for (_, pair), choice in votes.items():
-        per_question[pair].append(choice)
+        by_question[pair].append(choice)
+    questions = list(by_question.values())
     return {
-        **_shares(list(votes.values()), level),
-        "majority": _shares([_most(choices) for choices in per_question.values()], level),
+        **_shares(questions, level),
+        "majority": _shares([[_most(choices)] for choices in questions], level),
         "alpha": agreement(votes),
     }
 
 
-def _shares(choices: Sequence[str], level: float) -> dict[str, Any]:
-    """How many there are of each choice, and which share that is, with its interval."""
-    total = len(choices)
-    found: dict[str, Any] = {"n": total}
-    for choice, count in _counts(choices).items():
-        interval = share_interval(count, total, level) if total else None
+def _shares(questions: Sequence[Sequence[str]], level: float) -> dict[str, Any]:
+    """How many votes there are for each choice, and which share that is, with its interval, from those by question."""
+    counts = _counts(choice for choices in questions for choice in choices)
+    total = sum(counts.values())
+    together = total > len(questions)
+    found: dict[str, Any] = {"n": total, "interval": "bootstrap over questions" if together else "wilson"}
+    for choice, count in counts.items():
+        interval = _interval(choice, count, total, questions, level) if total else None
         found[choice] = {
             "votes": count,
             "share": count / total if total else None,
@@ -180,6 +185,15 @@ def _shares(choices: Sequence[str], level: float) -> dict[str, Any]:
             "high": interval.high if interval else None,
         }
     return found
+
+
+def _interval(choice: str, count: int, total: int, questions: Sequence[Sequence[str]], level: float) -> Interval:
+    """Of the share of a choice, as the top of `tally` says."""
+    if total == len(questions) or count in (0, total):
+        return share_interval(count * len(questions) / total, len(questions), level)
+    own = [choices.count(choice) for choices in questions]
+    found = bootstrap_ratio(own, [len(choices) for choices in questions], level=level)
+    return Interval(found.low / 100, found.high / 100, level)
 
 
 def _counts(choices: Iterable[str]) -> dict[str, int]:
