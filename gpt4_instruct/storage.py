@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,8 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}. The old content, if any, is untouched")
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # there may be no folder for it; what went wrong then is told already
+            temporary.unlink()
 
 
 def replace_text(path: Path, text: str) -> None:

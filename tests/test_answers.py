@@ -345,6 +345,12 @@ def test_a_model_that_cannot_answer_is_one_line(models, questions, tmp_path):
         answer(questions, "opnai:gpt-4", tmp_path / "a.jsonl")
 
 
+def test_a_file_with_a_mark_at_its_start_and_empty_lines_is_read(tmp_path):
+    line = '{"id": "1", "instruction": "Say hi.", "input": "", "answers": []}'
+    (tmp_path / "a.jsonl").write_text(f"\ufeff{line}\n\n \r\n{line}\n", encoding="utf-8")
+    assert [each["id"] for each in read_answers(tmp_path / "a.jsonl")] == ["1", "1"]
+
+
 def test_another_file_is_no_file_of_answers(tmp_path):
     with pytest.raises(SourceError, match="cannot read"):
         next(read_answers(tmp_path / "nothing.jsonl"))

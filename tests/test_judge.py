@@ -26,6 +26,7 @@ from gpt4_instruct.evaluation.judge_results import facts, low_baselines, suspici
 from gpt4_instruct.evaluation.judge_run import read_judgements
 from gpt4_instruct.generation import batches, delays
 from gpt4_instruct.generation.ledger import Ledger
+from gpt4_instruct.metrics.relative_score import relative_score
 from tests.endpoint import Endpoint, Reply, error_reply
 from tests.faults import FaultyEndpoint
 
@@ -125,6 +126,55 @@ def test_rubrics_go_by_category_and_language_and_references_are_shown(endpoint, 
     assert sum("参考答案" in each for each in shown) == 1
 
 
+def test_right_answers_of_another_file_are_found_by_id_or_text_and_what_has_none_is_told(endpoint, sides, tmp_path):
+    endpoint.script = scripted()
+
+    def shown(file: Path, answers: Path, *, limit: int | None = None) -> tuple[list[str], Any]:
+        found = judge(
+            answers,
+            sides[1],
+            TEACHER,
+            tmp_path / f"{file.stem}.jsonl",
+            orders="first",
+            references=file,
+            limit=limit,
+            overwrite=True,
+        )
+        sent = {reply["request"]: each["id"] for each in read_judgements(found.file) for reply in replies_of(each)}
+        assert len(sent) == found.questions
+        right = [
+            re.search(r"\[Reference answer, which is right\]\n(.*)", each) for each in map(prompt_of, endpoint.asked)
+        ]
+        endpoint.asked.clear()
+        return sorted(each[1] for each in right if each), found
+
+    held = [line(k, worth(value), reference=f"Held {k}.") for k, value in enumerate(MINE)]
+    answers = write(tmp_path / "answers.jsonl", held)
+    alpaca = tmp_path / "alpaca.json"
+    alpaca.write_text(json.dumps([{"instruction": f"Question {k}?", "output": f"Text {k}."} for k in (0, 1, 0)]))
+    right, found = shown(alpaca, answers)
+    assert right == ["Text 0.", "Text 1."]
+    assert "4 of 6 questions have no reference in alpaca.json" in found.warnings
+    assert summary_of(found.file)["references"] == {
+        "file": "alpaca.json",
+        "missing": 4,
+        "missing_ids": ["2", "3", "4", "5"],
+    }
+    half = write(tmp_path / "half.jsonl", [line(k, f"By id {k}.", instruction="?") for k in (1, 3, 5)])
+    assert shown(half, answers)[0] == ["By id 1.", "By id 3.", "By id 5."]
+    twice = write(tmp_path / "twice.jsonl", [line(k % 6, f"{'First' if k < 6 else 'Second'} {k}.") for k in range(9)])
+    right, found = shown(twice, answers)
+    assert right == [f"First {k}." for k in range(6)] and not found.warnings[1:]
+    other = write(tmp_path / "other.jsonl", [line(k, "No.") for k in (77, 78)])
+    with pytest.raises(SourceError, match=r"other\.jsonl has a right answer to none of 6 questions"):
+        shown(other, answers)
+    assert not endpoint.asked
+
+
+def replies_of(judgement: dict[str, Any]) -> list[dict[str, Any]]:
+    return [reply for order in judgement["orders"] for reply in order["replies"]]
+
+
 def test_answers_are_scored_one_by_one_with_and_without_a_baseline(endpoint, sides, tmp_path):
     endpoint.script = scripted()
     alone = judge(sides[0], None, TEACHER, tmp_path / "alone.jsonl", mode="single")
@@ -154,7 +204,8 @@ def test_scores_outcomes_and_categories_are_those_of_the_judge(endpoint, sides, 
     relative = summary["relative_score"]
     assert (relative["model_sum"], relative["baseline_sum"]) == (sum(MINE), sum(THEIRS))
     assert relative["percent"] == pytest.approx(100 * sum(MINE) / sum(THEIRS))
-    assert relative["low"] < relative["percent"] < relative["high"]
+    interval = relative_score(MINE, THEIRS)["interval"]
+    assert {name: relative[name] for name in interval} == interval
     assert {name: summary["outcomes"][name]["n"] for name in ("win", "tie", "loss")} == {"win": 2, "tie": 1, "loss": 3}
     assert summary["outcomes"]["win_rate"] == pytest.approx(100 * 2.5 / 6)
     assert summary["categories"]["math"]["relative_score"]["model_sum"] == 11.5
@@ -431,8 +482,10 @@ def test_files_of_fastchat_and_alpaca_eval_are_judged(endpoint, sides, tmp_path)
         judge(fastchat, old, TEACHER, tmp_path / "k.jsonl")
     both = judge(fastchat, old, TEACHER, tmp_path / "k.jsonl", questions=questions, orders="first")
     assert read_judgements(both.file)[5]["rubric"] == "math"
-    with pytest.raises(SourceError, match="they cannot be matched"):
+    with pytest.raises(SourceError, match=r"cannot be matched: name the file of the questions, too \(--questions\)"):
         judge(fastchat, alpaca, TEACHER, tmp_path / "l.jsonl")
+    matched = judge(fastchat, alpaca, TEACHER, tmp_path / "l.jsonl", questions=questions, orders="first")
+    assert matched.facts["relative_score"] == expected and read_judgements(matched.file)[5]["rubric"] == "math"
     with pytest.raises(OutputExistsError, match="--overwrite"):
         export_answers(sides[0], fastchat, "fastchat")
 
@@ -467,6 +520,29 @@ def test_a_sample_that_is_not_there_is_not_answered(endpoint, tmp_path):
     (found,) = read_judgements(result.file)
     assert (found["id"], found["score"], found["baseline_score"]) == ("0", 8.0, 6.0)
     assert any("no answer to 2 of its 3 questions" in each for each in result.warnings)
+    with pytest.raises(SourceError, match=r"a\.jsonl has no answer to 3 of its 3 questions"):
+        judge(mine, theirs, TEACHER, tmp_path / "k.jsonl", sample=3)
+    with pytest.raises(SourceError, match=r"nothing to judge \(a\.jsonl has no answer to 3 of its 3 questions\)"):
+        judge(mine, None, TEACHER, tmp_path / "k.jsonl", sample=3, mode="single")
+
+
+def test_exported_answers_keep_their_ids_and_places(tmp_path):
+    first = line(0, "a", None, "c", id="007", reference=7, category=5)
+    mine = write(tmp_path / "a.jsonl", [first, line(7, None, "x"), line(8, None)])
+    assert export_answers(mine, tmp_path / "f.jsonl", "fastchat") == 2
+    rows = [json.loads(each) for each in (tmp_path / "f.jsonl").read_text().splitlines()]
+    assert [row["question_id"] for row in rows] == ["007", 7]
+    assert [[each["index"] for each in row["choices"]] for row in rows] == [[0, 2], [1]]
+    for sample, texts in enumerate((["a", None], [None, "x"], ["c", None], [None, None])):
+        for file in (mine, tmp_path / "f.jsonl"):
+            found = read_answer_rows(file, of_sample(sample))
+            assert [row.text for row in found][:2] == texts, (file, sample)
+            assert [row.id for row in found][:2] == ["007", "7"]
+    assert (found[0].reference, found[0].category) == (None, None)
+    ours = read_answer_rows(mine, of_sample(0))  # a number is neither
+    assert (ours[0].reference, ours[0].category) == (None, None)
+    with pytest.raises(UsageError, match="would take the place of"):
+        export_answers(mine, mine, "fastchat", overwrite=True)
 
 
 # --- sums that cannot be ---------------------------------------------------------------------------------------------

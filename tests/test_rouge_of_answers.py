@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gpt4_instruct.errors import OutputExistsError, SourceError, UsageError
+from gpt4_instruct.errors import OutputError, OutputExistsError, SourceError, UsageError
 from gpt4_instruct.evaluation.rouge import rouge
 from gpt4_instruct.metrics.rouge_by_length import rouge_by_length
 
@@ -63,6 +63,25 @@ def test_references_of_another_file_are_joined_by_id_or_by_question(answers, tmp
     alpaca = tmp_path / "alpaca.json"
     alpaca.write_text(json.dumps([{"instruction": "Question 1?", "output": "Paris", "generator": "m"}]))
     assert rouge(answers, references=alpaca)["rougeL"] == 1.0
+
+
+def test_the_first_of_an_id_counts_and_empty_answers_are_told(answers, tmp_path):
+    twice = write(answers, [*(line(*row) for row in ROWS), line("1", ["no"], "no"), line("6", [" "], "Yes.")])
+    found = rouge(answers)
+    texts, right = [*(row[1][0] for row in ROWS), " "], [*(row[2] for row in ROWS), "Yes."]
+    assert found["rougeL"] == pytest.approx(rouge_by_length(texts, right)["rougeL"])
+    assert (found["questions"], found["n"], found["duplicated"], found["empty"]) == (6, 4, 1, 1)
+    again = write(tmp_path / "again.jsonl", [line("1", [each], None) for each in ("Paris", "Lyon")])
+    assert rouge(twice, references=again)["rougeL"] == 1.0
+
+
+def test_a_path_that_cannot_be_written_is_one_line(answers, tmp_path):
+    with pytest.raises(OutputError, match="cannot write"):
+        rouge(answers, answers / "rouge.json")
+    for read in (answers, tmp_path / "answers.summary.json"):
+        with pytest.raises(UsageError, match="would take the place of"):
+            rouge(answers, read, overwrite=True)
+    assert rouge(answers, tmp_path / "answers.json")["n"] == 3
 
 
 def test_without_a_reference_it_says_what_is_missing(answers, tmp_path):

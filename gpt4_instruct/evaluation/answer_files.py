@@ -9,17 +9,29 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from gpt4_instruct.errors import OutputExistsError, SourceError, UsageError
-from gpt4_instruct.evaluation.answers import read_answers, render_question
+from gpt4_instruct.evaluation.answers import read_answers, render_question, summary_path
 from gpt4_instruct.records import well_formed
 from gpt4_instruct.storage import replacing
 
-__all__ = ["AnswerRow", "Pick", "export_answers", "is_ours", "of_sample", "read_answer_rows"]
+__all__ = [
+    "AnswerRow",
+    "Pick",
+    "check_apart",
+    "export_answers",
+    "is_ours",
+    "of_sample",
+    "read_answer_rows",
+    "read_references",
+]
+
+_MOST_CHOICES = 10_000  # of one question; a larger index is no place
 
 # Which one of a question's answers is meant; none where it did not come.
 Pick = Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Any] | None]
@@ -91,8 +103,8 @@ def _of_ours(line: Mapping[str, Any], pick: Pick) -> AnswerRow:
         text=_whole(picked["text"]) if picked else None,
         id=line["id"],
         question=well_formed(render_question(line["instruction"], line["input"], "chat")),
-        category=line.get("category"),
-        reference=_whole(line.get("reference")),
+        category=_text(line.get("category")),
+        reference=_whole(_text(line.get("reference"))),
         model=str(line.get("teacher") or ""),
     )
 
@@ -100,20 +112,33 @@ def _of_ours(line: Mapping[str, Any], pick: Pick) -> AnswerRow:
 def _of_others(row: Any, place: str, pick: Pick) -> AnswerRow:
     try:
         if "question_id" in row:
-            found = [{"text": each["turns"][0]} for each in row["choices"]] if "choices" in row else [row]
-            picked = pick(found)
+            picked = pick(_choices(row["choices"]) if "choices" in row else [row])
             text, fields = picked and picked["text"], {"id": str(row["question_id"]), "model": row.get("model_id")}
         else:
             text = row["output"]
             question = well_formed(render_question(row["instruction"], row.get("input") or "", "chat"))
             fields = {"question": question, "model": row.get("generator")}
         if text is None or isinstance(text, str):
-            category = row.get("category")
             fields["model"] = str(fields["model"] or "")
-            return AnswerRow(_whole(text), **fields, category=category if isinstance(category, str) else None)
+            return AnswerRow(_whole(text), **fields, category=_text(row.get("category")))
     except (TypeError, KeyError, IndexError, AttributeError):
         pass
     raise SourceError(f"{place} is no answer: give a file of gpt4-instruct answer, of FastChat or of AlpacaEval")
+
+
+def _choices(choices: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The first turns of FastChat's choices, each in the place that its index names: one that failed has none."""
+    found = {_place(each, place): each["turns"][0] for place, each in enumerate(choices)}
+    return [{"text": found.get(place)} for place in range(max(found, default=-1) + 1)]
+
+
+def _place(choice: Mapping[str, Any], place: int) -> int:
+    index = choice.get("index")
+    return index if isinstance(index, int) and 0 <= index < _MOST_CHOICES else place
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _whole(text: str | None) -> str | None:
@@ -142,6 +167,47 @@ def _rows(path: Path) -> Iterator[tuple[int, Any]]:
         raise SourceError(f"{path} is not JSON: {error}") from error
 
 
+def read_references(file: str | Path) -> Callable[[str | None, str | None], str | None]:
+    """Finds right answers in a file of any of the shapes at the top, by a question's id, else by its text.
+
+    Of several answers the first one is meant; of a question that comes twice, the first that is not empty.
+
+    Returns:
+        a function of an id and a text, either of which may be none; it gives the right answer, or none.
+
+    Raises:
+        SourceError: as `read_answer_rows`.
+    """
+    by_id: dict[str, str] = {}
+    by_question: dict[str, str] = {}
+    for row in read_answer_rows(file, of_sample(0)):
+        if row.text is not None and row.text.strip():
+            if row.id is not None:
+                by_id.setdefault(row.id, row.text)
+            if row.question is not None:
+                by_question.setdefault(row.question.strip(), row.text)
+
+    def find(id: str | None, question: str | None) -> str | None:
+        found = None if id is None else by_id.get(id)
+        return by_question.get(question.strip()) if found is None and question is not None else found
+
+    return find
+
+
+def check_apart(file: Path, *read: Any, summary: bool = False) -> None:
+    """Raises UsageError where a file that is to be written is one that is read, or its summary.
+
+    Args:
+        file: what is to be written.
+        read: files, and anything else that is read.
+        summary: a summary is to be written beside it, which must not be that of another file.
+    """
+    written = {each.resolve() for each in ([file, summary_path(file)] if summary else [file])}
+    for path in (Path(each).expanduser() for each in read if isinstance(each, str | Path)):
+        if written & {path.resolve(), summary_path(path).resolve()}:
+            raise UsageError(f"{file} would take the place of {path} or of its summary: name another file with --out")
+
+
 def export_answers(
     answers_file: str | Path,
     out: str | Path,
@@ -151,6 +217,9 @@ def export_answers(
     overwrite: bool = False,
 ) -> int:
     """Writes a file of `answers` in the form that another tool reads; answers that did not come are left out.
+
+    The others keep their numbers, as FastChat's ``index``. An id is written as a number, as FastChat's own are, where
+    it is one to the last digit: 7, but not 007.
 
     Args:
         answers_file: what `answers.answer` or `ranking.rank` wrote.
@@ -165,11 +234,13 @@ def export_answers(
 
     Raises:
         SourceError: the file of answers cannot be read.
-        UsageError: there is no such form. `OutputError`: the file cannot be written, or is there already.
+        UsageError: there is no such form, or the file is that of the answers.
+        OutputError: the file cannot be written, or is there already.
     """
     if form not in ("fastchat", "alpaca_eval"):
         raise UsageError(f"form is {form!r}, but must be fastchat or alpaca_eval")
     file = Path(out).expanduser()
+    check_apart(file, answers_file)
     if file.exists() and not overwrite:
         raise OutputExistsError(f"{file} is there already: --overwrite writes it anew, --out names another")
     rows = list(_fastchat(answers_file) if form == "fastchat" else _alpaca_eval(answers_file, sample))
@@ -181,13 +252,15 @@ def export_answers(
     return len(rows)
 
 
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
+
+
 def _fastchat(file: str | Path) -> Iterator[dict[str, Any]]:
     for line in read_answers(file):
-        texts = [each["text"] for each in line["answers"] if each["text"] is not None]
-        if texts:
-            # FastChat's own ids are numbers.
-            id = int(line["id"]) if line["id"].isascii() and line["id"].isdigit() else line["id"]
-            choices = [{"index": number, "turns": [text]} for number, text in enumerate(texts)]
+        texts = enumerate(each["text"] for each in line["answers"])
+        choices = [{"index": number, "turns": [text]} for number, text in texts if text is not None]
+        if choices:
+            id = int(line["id"]) if _NUMBER.fullmatch(line["id"]) else line["id"]
             yield {"question_id": id, "model_id": line.get("teacher", ""), "choices": choices}
 
 

@@ -251,9 +251,10 @@ def read_answers(file: str | Path) -> Iterator[dict[str, Any]]:
     """
     path = Path(file).expanduser()
     try:
-        with path.open(encoding="utf-8") as lines:
+        with path.open(encoding="utf-8-sig") as lines:  # some editors put a mark of three bytes first
             for number, line in enumerate(lines, start=1):
-                yield _read_line(line, f"{path}:{number}")
+                if line.strip():
+                    yield _read_line(line, f"{path}:{number}")
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
 

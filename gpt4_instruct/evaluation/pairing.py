@@ -7,12 +7,12 @@ otherwise a model would gain by silence.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from gpt4_instruct.errors import SourceError
-from gpt4_instruct.evaluation.answer_files import AnswerRow, Pick, read_answer_rows
+from gpt4_instruct.evaluation.answer_files import AnswerRow, Pick, read_answer_rows, read_references
 from gpt4_instruct.evaluation.answers import render_question
 from gpt4_instruct.evaluation.questions import Question, read_questions
 from gpt4_instruct.languages import chinese_share
@@ -83,7 +83,8 @@ def pair_up(
     """The questions that two files of answers have in common.
 
     Questions are matched by their ids; by their texts, where a file has no ids. Of a question that comes twice, the
-    first answer counts. Where the texts of one id differ, it is not the same question, and is left out.
+    first answer counts. Where the texts of one id differ, it is not the same question, and is left out. Right answers
+    are found by a question's id, else by its text.
 
     Args:
         answers: a file of any shape in `answer_files`.
@@ -91,17 +92,22 @@ def pair_up(
         pick: which of several answers to a question is meant.
         pick_baseline: likewise, of the baseline.
         questions: the questions themselves, for files that hold none (FastChat's); whatever `read_questions` reads.
-        references: a file of right answers, of any shape in `answer_files`, in place of those in the answers' file.
+        references: a file of right answers, of any shape in `answer_files`, in place of those that the answers' file
+            holds: a question that is not in it has none.
         language: of the judge's prompts; ``"auto"`` goes by each question.
         limit: most questions.
 
     Raises:
-        SourceError: a file cannot be read, the questions' texts are nowhere, or the sides have none in common.
+        SourceError: a file cannot be read, the questions' texts are nowhere, the sides have none in common, or the file
+            of right answers has none of them.
     """
     read = [read_answer_rows(answers, pick)] + ([read_answer_rows(baseline, pick_baseline)] if baseline else [])
     by_id = all(row.id is not None for rows in read for row in rows)
-    asked = _asked(questions, by_id) if questions is not None else {}
-    right = _references(references, by_id) if references is not None else None
+    named = {} if questions is None else _by_id(questions)
+    if not by_id:  # matched by their texts, which FastChat's files do not hold
+        read = [[_with_question(row, named) for row in rows] for rows in read]
+    asked = named if by_id else {_text_of(each).strip(): each for each in named.values()}
+    find = None if references is None else read_references(references)
     files = [answers, *([baseline] if baseline else [])]
     sides = [_side(Path(str(file)).name, rows, by_id) for file, rows in zip(files, read, strict=True)]
     mine, other = sides[0], sides[1] if baseline else None
@@ -116,28 +122,30 @@ def pair_up(
         if len({text.strip() for text in texts}) > 1:
             differ.append(key)
             continue
-        question = texts[0] if texts else render_question(asks.instruction, asks.input, "chat") if asks else None
+        question = texts[0] if texts else _text_of(asks) if asks else None
         if question is None:
             raise SourceError(
-                f"{mine.name} has no text of question {key}: name the file of the questions, too (questions=...)"
+                f"{mine.name} has no text of question {key}: name the file of the questions, too (--questions)"
             )
         known = [each for each in (row, against, asks) if each]
+        id = row.id or (against.id if against else None)
         pairs.append(
             Pair(
-                id=row.id or (against.id if against else None) or str(len(pairs) + 1),
+                id=id or str(len(pairs) + 1),
                 question=question,
                 answer=row.text or "",
                 baseline=(against.text or "") if against else None,
                 category=next((each.category for each in known if each.category), None),
                 reference=(
-                    next((each.reference for each in known if each.reference), None)
-                    if right is None
-                    else right.get(key)
+                    find(id, question) if find else next((each.reference for each in known if each.reference), None)
                 ),
                 language=_language(question) if language == "auto" else language,
             )
         )
-    return _paired(pairs[:limit], len(pairs), sides, differ)
+    paired = _paired(pairs[:limit], len(pairs), sides, differ)
+    if references is not None:
+        _count_references(paired, Path(references).name)
+    return paired
 
 
 def _side(name: str, rows: Sequence[AnswerRow], by_id: bool) -> _Side:
@@ -193,11 +201,11 @@ def _paired(pairs: list[Pair], common: int, sides: Sequence[_Side], differ: Sequ
             f"different questions have the same id on the two sides, {_several(len(differ), 'time')}: they are left out"
         )
     if not pairs:
-        raise SourceError(
-            f"{' and '.join(side.name for side in sides)} have no question in common"
-            + (f" ({warnings[-1]})" if warnings else "")
-            + ": judge answers to the same questions"
+        what = (
+            f"{sides[0].name} and {sides[1].name} have no question in common" if len(sides) > 1 else "nothing to judge"
         )
+        why = f" ({'; '.join(warnings)})" if warnings else ""
+        raise SourceError(f"{what}{why}: name files with answers to the same questions")
     facts: dict[str, Any] = {name: side.facts for name, side in zip(("answers", "baseline"), sides, strict=False)}
     facts |= {"common": common, "different_questions": len(differ), "different_questions_ids": list(differ[:_SHOWN])}
     return Paired(pairs, facts, warnings)
@@ -211,22 +219,44 @@ def _key(row: AnswerRow, by_id: bool) -> str:
     if by_id:
         return str(row.id)
     if row.question is None:
-        raise SourceError("one file has ids and no questions, the other questions and no ids: they cannot be matched")
+        raise SourceError(
+            "one file has ids and no questions, the other questions and no ids, so that they cannot be matched: name "
+            "the file of the questions, too (--questions)"
+        )
     return row.question.strip()
 
 
-def _asked(questions: Any, by_id: bool) -> Mapping[str, Question]:
-    _, found = read_questions(questions)
-    return {
-        each.id if by_id else render_question(each.instruction, each.input, "chat").strip(): each
-        for each in found
-        if isinstance(each, Question)
-    }
+def _by_id(questions: Any) -> Mapping[str, Question]:
+    return {each.id: each for each in read_questions(questions)[1] if isinstance(each, Question)}
 
 
-def _references(file: str | Path, by_id: bool) -> Mapping[str, str]:
-    rows = read_answer_rows(file, lambda answers: answers[0] if answers else None)
-    return {_key(row, by_id and row.id is not None): row.text for row in rows if row.text}
+def _text_of(question: Question) -> str:
+    return render_question(question.instruction, question.input, "chat")
+
+
+def _with_question(row: AnswerRow, questions: Mapping[str, Question]) -> AnswerRow:
+    """The row with the text of its question, where it has none and the questions do."""
+    found = questions.get(row.id) if row.question is None and row.id is not None else None
+    return replace(row, question=_text_of(found)) if found else row
+
+
+def _count_references(paired: Paired, name: str) -> None:
+    """Adds to the facts and the warnings how many questions have no right answer in a file.
+
+    Raises:
+        SourceError: none has one.
+    """
+    lacking = [pair.id for pair in paired.pairs if pair.reference is None]
+    paired.facts["references"] = {"file": name, "missing": len(lacking), "missing_ids": lacking[:_SHOWN]}
+    if len(lacking) == len(paired.pairs):
+        raise SourceError(
+            f"{name} has a right answer to none of {_several(len(lacking), 'question')}: name a file of the same ids "
+            "or texts"
+        )
+    if lacking:
+        paired.warnings.append(
+            f"{len(lacking)} of {_several(len(paired.pairs), 'question')} have no reference in {name}"
+        )
 
 
 def _language(question: str) -> Language:

@@ -14,7 +14,7 @@ from typing import Any
 
 import gpt4_instruct
 from gpt4_instruct.errors import OutputError, OutputExistsError, SourceError, UsageError
-from gpt4_instruct.evaluation.answer_files import AnswerRow, of_sample, read_answer_rows
+from gpt4_instruct.evaluation.answer_files import AnswerRow, check_apart, of_sample, read_answer_rows, read_references
 from gpt4_instruct.metrics.rouge_by_length import BOUNDS, rouge_by_length
 from gpt4_instruct.storage import write_json
 
@@ -39,18 +39,20 @@ def rouge(
     Args:
         answers: a file of `answers.answer` or `ranking.rank`, of FastChat or of AlpacaEval.
         out: the ``.json`` file to write; by default none is.
-        references: a file of right answers in the same shapes, joined by the question's id (in AlpacaEval's files, by
-            its text), in place of the references that `answers` holds.
+        references: a file of right answers in the same shapes, joined by the question's id, else by its text, in place
+            of the references that `answers` holds.
         sample: which of several answers to a question is measured, from 0.
         bounds, tokenizer, stemmer, resamples, seed: as `metrics.rouge_by_length.rouge_by_length`.
         overwrite: write the file anew if it is there.
 
     Returns:
         what `rouge_by_length` found, and beside it ``answers`` (``model`` and ``file``), ``references``, ``sample`` and
-        ``questions``, of which those without an answer or a reference are counted in ``missing``.
+        ``questions``, of which those without an answer or a reference are counted in ``missing``. Of a question that
+        comes twice the first answer counts, and the others are counted in ``duplicated``; ``empty`` counts the answers
+        that came and are empty, each of which scores 0.
 
     Raises:
-        UsageError: an option cannot work.
+        UsageError: an option cannot work, or `out` is one of the files that are read.
         SourceError: a file cannot be read, or no question has both an answer and a reference.
         OutputError: the file cannot be written; `OutputExistsError` when it is there.
         MissingExtraError: a library that the tokenizer or the stemmer needs is not installed.
@@ -60,10 +62,17 @@ def rouge(
     file = None if out is None else Path(out).expanduser()
     if file is not None and file.is_dir():
         raise OutputError(f"{file} is a folder: name a file, such as {file / 'rouge.json'}")
+    if file is not None:
+        check_apart(file, answers, references)
     if file is not None and file.exists() and not overwrite:
         raise OutputExistsError(f"{file} is there already: --overwrite writes it anew, --out names another")
-    rows = read_answer_rows(answers, of_sample(sample))
-    right = [row.reference for row in rows] if references is None else _joined(rows, references)
+    every = read_answer_rows(answers, of_sample(sample))
+    distinct: dict[tuple[bool, str | None], AnswerRow] = {}
+    for row in every:
+        distinct.setdefault((row.id is None, row.question if row.id is None else row.id), row)
+    rows = list(distinct.values())
+    find = None if references is None else read_references(references)
+    right = [find(row.id, row.question) if find else row.reference for row in rows]
     if not any(row.text is not None and each is not None for row, each in zip(rows, right, strict=True)):
         where = "no reference" if references is None else f"no question in common with {Path(references).name}"
         raise SourceError(
@@ -75,6 +84,8 @@ def rouge(
         "references": None if references is None else Path(references).name,
         "sample": sample,
         "questions": len(rows),
+        "duplicated": len(every) - len(rows),
+        "empty": sum(row.text is not None and not row.text.strip() for row in rows),
         **rouge_by_length(
             [row.text for row in rows],
             right,
@@ -86,17 +97,5 @@ def rouge(
         ),
     }
     if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, found)
     return found
-
-
-def _joined(rows: Sequence[AnswerRow], references: str | Path) -> list[str | None]:
-    """Each row's right answer in another file, or none."""
-    right = read_answer_rows(references, of_sample(0))
-    by_id = {each.id: each.text for each in right if each.id is not None}
-    by_question = {each.question: each.text for each in right if each.question is not None}
-    return [
-        by_id.get(row.id) if row.id is not None and by_id else by_question.get(row.question) if row.question else None
-        for row in rows
-    ]
