@@ -64,11 +64,12 @@ def export(
     file: Annotated[Path, typer.Option(help="The file to write.", show_default=False)],
     to: _Format,
     language: Annotated[str, typer.Option(help="Of the words on their pages: en or zh.")] = "en",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
 ) -> None:
     """Write the pairs as tasks for Mechanical Turk, Argilla or Label Studio."""
     from gpt4_instruct.evaluation.rating_files import export as run
 
-    typer.echo(f"{run(out, file, to, language=language):,} tasks in {file}")
+    typer.echo(f"{run(out, file, to, language=language, overwrite=overwrite):,} tasks in {file}")
 
 
 @rate_app.command("import")

@@ -128,8 +128,10 @@ def test_rating_by_the_command_line(sides, tmp_path):
     assert "6 ratings of 6 of 6 questions by 1 raters" in shown and shown.count("100.0% [") == 3
     tasks = tmp_path / "tasks.json"
     assert "6 tasks in" in run("rate", "export", "--out", tmp_path / "study", "--file", tasks, "--format", "argilla")
+    out = ("rate", "export", "--out", tmp_path / "study", "--file", tasks, "--format", "argilla")
+    assert "OutputExistsError" in run(*out, code=1) and "6 tasks in" in run(*out, "--overwrite")
     again = run("rate", "import", "--file", tasks, "--out", tmp_path / "study", "--format", "argilla")
-    assert "votes of" in again
+    assert "0 votes of 1 raters added, 18 were there" in again
     assert "UnknownNameError" in run(
         "rate", "export", "--out", tmp_path / "study", "--file", tasks, "--format", "xml", code=1
     )

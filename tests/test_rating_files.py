@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from gpt4_instruct.errors import OutputError, SourceError, UnknownNameError
+from gpt4_instruct.errors import OutputError, OutputExistsError, SourceError, UnknownNameError
 from gpt4_instruct.evaluation.rating import CRITERIA, Study
 from gpt4_instruct.evaluation.rating_files import FORMATS, export, import_votes
 from gpt4_instruct.evaluation.rating_pairs import find_pairs
@@ -21,13 +21,13 @@ from tests.test_rating import SETTINGS, line, rate_all, write
 ODD = 'He said: "木星, <b>𠮷</b>; 1 < 2"\r\nand,\n\n🪐 left'
 
 
-def new_study(folder: Path, name: str = "out", count: int = 12, attention: int = 4) -> Study:
+def new_study(folder: Path, name: str = "out", count: int = 12, attention: int = 4, **settings: Any) -> Study:
     files = [
         write(folder / f"{who}.jsonl", [line(f"{n}", f"{who}: {ODD} {n}") for n in range(count)])
         for who in ("ours", "baseline")
     ]
     pairs, _ = find_pairs(files[0], files[1], attention=attention, seed=3)
-    return Study.create(folder / name, pairs, {**SETTINGS, "attention": attention})
+    return Study.create(folder / name, pairs, {**SETTINGS, "attention": attention, **settings})
 
 
 def mturk_results(tasks: list[dict[str, str]], votes: dict[str, dict[str, str]], style: str = "crowd") -> str:
@@ -96,7 +96,7 @@ def test_mechanical_turk_gets_one_line_a_task_that_its_page_shows_as_it_was(tmp_
     page = file.with_suffix(".html").read_text(encoding="utf-8")
     assert all(f"${{{name}}}" in page for name in ("instruction", "input", "answer_a", "answer_b"))
     assert all(page.count(f'name="{name}"') == 3 for name in CRITERIA)
-    export(tmp_path / "out", file, "mturk", language="zh")
+    export(tmp_path / "out", file, "mturk", language="zh", overwrite=True)
     assert "有用" in file.with_suffix(".html").read_text(encoding="utf-8")
 
 
@@ -114,6 +114,26 @@ def test_label_studio_gets_an_interface_that_fits_its_tasks(tmp_path):
     assert ODD in json.dumps(tasks, ensure_ascii=False).replace("\\r\\n", "\r\n").replace("\\n", "\n").replace(
         '\\"', '"'
     )
+
+
+def test_nothing_that_is_there_is_replaced_unasked_and_the_study_never(tmp_path):
+    study = new_study(tmp_path)
+    rate_all(study, "Ann")
+    votes, folder = study.votes(), tmp_path / "out"
+    for name in ("votes.sqlite3", "votes.sqlite3-wal", "tally.json", "../out/rating.png"):
+        with pytest.raises(OutputError, match="is the study's own: name another file with --file"):
+            export(folder, folder / name, "mturk", overwrite=True)
+    for name, format in (("x.html", "mturk"), ("x.xml", "label_studio")):
+        with pytest.raises(OutputError, match="is the name of the page that comes beside"):
+            export(folder, tmp_path / name, format)
+    with pytest.raises(OutputError, match="is a folder: name a file"):
+        export(folder, tmp_path, "argilla")
+    (tmp_path / "page.html").write_text("mine")
+    with pytest.raises(OutputExistsError, match=r"page.html is there already: --overwrite"):
+        export(folder, tmp_path / "page.csv", "mturk")
+    assert not (tmp_path / "page.csv").exists() and (tmp_path / "page.html").read_text() == "mine"
+    assert export(folder, tmp_path / "page.csv", "mturk", overwrite=True) == 15
+    assert Study(folder).votes() == votes
 
 
 # --- and back -------------------------------------------------------------------------------------------------------
@@ -134,6 +154,59 @@ def test_votes_go_out_and_come_back_as_they_were(tmp_path, format):
     second = import_votes(tmp_path / "tasks.json", tmp_path / "again", format)
     assert (second.votes, second.unchanged) == (0, 90)
     assert len(again.history()) == 90
+
+
+@pytest.mark.parametrize("format", ["argilla", "label_studio"])
+def test_a_studys_own_votes_come_back_to_their_raters(tmp_path, format):
+    study = new_study(tmp_path)
+    rate_all(study, "Ann", "A")
+    study.record("mturk:W1", 1, "ours", dict.fromkeys(CRITERIA, "A"), "mturk")
+    votes = study.votes()
+    export(tmp_path / "out", tmp_path / "tasks.json", format)
+    found = import_votes(tmp_path / "tasks.json", tmp_path / "out", format)
+    assert (found.votes, found.unchanged, found.raters, found.left_out) == (0, 48, 2, {})
+    assert study.votes() == votes and study.raters() == ["Ann", "mturk:W1"]
+    study.vote("Ann", 0, dict.fromkeys(CRITERIA, "B"))  # after the file was written
+    later = study.votes()
+    found = import_votes(tmp_path / "tasks.json", tmp_path / "out", format)
+    assert (found.votes, found.unchanged, found.left_out) == (0, 45, {"voted_otherwise": 3})
+    assert study.votes() == later != votes
+    named = new_study(tmp_path, "named", raters=["Ann"], per_question=1)  # who has not come yet
+    assert import_votes(tmp_path / "tasks.json", tmp_path / "named", format).votes == 48
+    assert models_of(named, "Ann") == {
+        n: c for who, n, criterion, c in votes if (who, criterion) == ("Ann", CRITERIA[0])
+    }
+
+
+def test_a_number_of_label_studio_is_no_rater_of_that_name(tmp_path):
+    study = new_study(tmp_path)
+    study.enter("7")
+    choice = {"from_name": "honesty", "type": "choices", "value": {"choices": ["tie"]}}
+    task = {"data": {"key": study.pairs[1].key}, "annotations": [{"completed_by": 7, "result": [choice]}]}
+    (tmp_path / "votes.json").write_text(json.dumps([task]))
+    import_votes(tmp_path / "votes.json", tmp_path / "out", "label_studio")
+    assert [who for who, *_ in study.votes()] == ["label_studio:7"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "left_out"), [("[]", {"no_choice": 3}), ("{}", {"no_choice": 3}), ("[1]", None), ("no", None)]
+)
+def test_a_task_without_answers_is_counted_and_a_broken_one_leaves_all_as_it_was(tmp_path, answers, left_out):
+    study = new_study(tmp_path)
+    good = json.dumps([{name: {"A": True, "B": False} for name in CRITERIA}])
+    rows = [
+        {"WorkerId": "W1", "Input.key": study.pairs[number].key, "Answer.taskAnswers": text}
+        for number, text in ((1, good), (2, answers))
+    ]
+    file = tmp_path / "results.csv"
+    file.write_text(csv_of(rows))
+    if left_out:
+        found = import_votes(file, tmp_path / "out", "mturk")
+        assert (found.votes, found.left_out) == (3, left_out)
+    else:
+        with pytest.raises(SourceError, match="is no file of votes of mturk"):
+            import_votes(file, tmp_path / "out", "mturk")
+        assert study.votes() == [] and study.raters() == []
 
 
 @pytest.mark.parametrize("style", ["crowd", "columns", "plain"])

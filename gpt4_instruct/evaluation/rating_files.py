@@ -14,19 +14,13 @@ already.
 
 from __future__ import annotations
 
-import csv
-import html
-import io
-import json
-import uuid
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from gpt4_instruct.errors import SourceError, UnknownNameError
+from gpt4_instruct.errors import OutputError, OutputExistsError, UnknownNameError
 from gpt4_instruct.evaluation.rating import CRITERIA, Study
+from gpt4_instruct.evaluation.rating_formats import COLUMNS, NAME_THERE, choice_of, read_votes, tasks_text
 from gpt4_instruct.evaluation.rating_turns import side_of
 from gpt4_instruct.evaluation.rating_words import WORDS, label_studio_page, mturk_page
 from gpt4_instruct.storage import replace_text
@@ -34,13 +28,10 @@ from gpt4_instruct.storage import replace_text
 __all__ = ["FORMATS", "ImportResult", "export", "import_votes"]
 
 FORMATS = ("mturk", "argilla", "label_studio")
+_PAGES = {"mturk": ".html", "label_studio": ".xml"}  # what comes beside a file
 
-_TEXTS = ("key", "instruction", "input", "answer_a", "answer_b")
-_CHOICES = {"a": "A", "b": "B", "tie": "tie"}
-# Names of raters as Argilla's UUIDs: always the same one for a name.
-_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "gpt4-instruct/raters")
-
-_Found = tuple[str, str, Mapping[str, Any]]  # key, rater, choices by criterion as they stand in the file
+# What a study's folder holds: sqlite's own files, and those of a tally.
+_OF_A_STUDY = {*(f"votes.sqlite3{end}" for end in ("", "-wal", "-shm")), "tally.json", "rating.png", "rating.svg"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +44,7 @@ class ImportResult:
         raters: who cast them.
         left_out: what could not be used, by reason: ``unknown_key`` (not of this study), ``no_rater``, ``rejected``
             (an assignment on Mechanical Turk), ``cancelled`` (skipped in Label Studio), ``no_choice`` (a criterion
-            without A, B or tie).
+            without A, B or tie), ``voted_otherwise`` (a rater of the study has another vote there, which stays).
     """
 
     votes: int
@@ -62,24 +53,25 @@ class ImportResult:
     left_out: dict[str, int]
 
 
-def export(out: str | Path, file: str | Path, format: str, *, language: str = "en") -> int:
+def export(out: str | Path, file: str | Path, format: str, *, language: str = "en", overwrite: bool = False) -> int:
     """Writes a study's pairs, attention checks among them, as tasks for another tool.
 
     Args:
         out: the folder that `rating_server.serve` was given.
-        file: what is written; one that is there is replaced.
+        file: what is written.
         format: ``"mturk"``, ``"argilla"`` or ``"label_studio"``. Beside a file for Mechanical Turk comes
             ``NAME.html``, the page for its workers; beside one for Label Studio ``NAME.xml``, its labelling interface.
             A dataset of Argilla needs text fields ``instruction``, ``input``, ``answer_a`` and ``answer_b``, and a
             label question with A, B and tie for each criterion.
         language: of the words on these pages, ``"en"`` or ``"zh"``.
+        overwrite: replace what is there; never the study's own files.
 
     Returns:
         how many tasks were written.
 
     Raises:
         UnknownNameError: there is no such format or language.
-        OutputError: there is no study in the folder, or the file cannot be written.
+        OutputError: there is no study in the folder, or a file cannot be written, or is there already.
     """
     _check(format)
     if language not in WORDS:
@@ -87,30 +79,23 @@ def export(out: str | Path, file: str | Path, format: str, *, language: str = "e
     path = Path(file).expanduser()
     study = Study(out)
     try:
+        _check_targets(study, path, format, overwrite)
         tasks = _tasks(study)
         votes = _votes(study)
     finally:
         study.close()
-    if format == "mturk":
-        written = io.StringIO(newline="")
-        writer = csv.DictWriter(written, _TEXTS)
-        writer.writeheader()
-        writer.writerows({name: _as_html(text) for name, text in task.items()} for task in tasks)
-        replace_text(path, written.getvalue())
-        replace_text(path.with_suffix(".html"), mturk_page(language))
-        return len(tasks)
-    of_format = _argilla if format == "argilla" else _label_studio
-    content = [of_format(task, votes[task["key"]]) for task in tasks]
-    replace_text(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
-    if format == "label_studio":
-        replace_text(path.with_suffix(".xml"), label_studio_page(language))
+    replace_text(path, tasks_text(tasks, votes, format))
+    if format in _PAGES:
+        page = mturk_page if format == "mturk" else label_studio_page
+        replace_text(path.with_suffix(_PAGES[format]), page(language))
     return len(tasks)
 
 
 def import_votes(file: str | Path, out: str | Path, format: str) -> ImportResult:
     """Adds the votes in a file of another tool to a study. The same file twice adds nothing the second time.
 
-    Raters get the format before their name there, such as ``mturk:A2X...``, so that they are told apart.
+    Raters get the format before their name there, such as ``mturk:A2X...``, so that they are told apart. Those of the
+    study, whose votes `export` wrote into the file, are themselves; what they voted since then stays.
 
     Args:
         file: what the other tool wrote.
@@ -128,10 +113,12 @@ def import_votes(file: str | Path, out: str | Path, format: str) -> ImportResult
     study = Study(out)
     try:
         numbers = {pair.key: number for number, pair in study.pairs.items()}
+        own = _own_raters(study, format)
+        there = _votes(study)
         changed = cast = 0
         raters = set()
-        for key, rater, given in _read(path, format, left_out):
-            choices = {name: _choice(given.get(name)) for name in CRITERIA}
+        for key, rater, given in read_votes(path, format, left_out):
+            choices = {name: choice_of(given.get(name)) for name in CRITERIA}
             usable = {name: choice for name, choice in choices.items() if choice is not None}
             if key not in numbers:
                 left_out["unknown_key"] += 1
@@ -141,7 +128,11 @@ def import_votes(file: str | Path, out: str | Path, format: str) -> ImportResult
                 left_out["no_choice"] += len(CRITERIA) - len(usable)
                 if not usable:
                     continue
-                name = f"{format}:{rater}"
+                name = own.get(rater, f"{format}:{rater}")
+                earlier = there[key][name] if rater in own else {}
+                stay = {criterion for criterion, choice in usable.items() if earlier.get(criterion, choice) != choice}
+                left_out["voted_otherwise"] += len(stay)
+                usable = {criterion: choice for criterion, choice in usable.items() if criterion not in stay}
                 left = side_of(study.settings["seed"], key, "")
                 changed += study.record(name, numbers[key], left, usable, format)
                 cast += len(usable)
@@ -153,7 +144,12 @@ def import_votes(file: str | Path, out: str | Path, format: str) -> ImportResult
     )
 
 
-# --- what goes out --------------------------------------------------------------------------------------------------
+def _own_raters(study: Study, format: str) -> dict[str | int, str]:
+    """The study's raters by what they are called in an exported file; none that came from there under that name."""
+    there = study.raters()
+    names = dict.fromkeys([*there, *(study.settings["raters"] or [])])
+    found = {NAME_THERE[format](name): name for name in names} if format in NAME_THERE else {}
+    return {called: name for called, name in found.items() if f"{format}:{called}" not in there}
 
 
 def _tasks(study: Study) -> list[dict[str, str]]:
@@ -162,7 +158,7 @@ def _tasks(study: Study) -> list[dict[str, str]]:
     for pair in sorted(study.pairs.values(), key=lambda pair: pair.key):
         texts = (pair.ours, pair.baseline)
         a, b = texts if side_of(study.settings["seed"], pair.key, "") == "ours" else texts[::-1]
-        found.append(dict(zip(_TEXTS, (pair.key, pair.instruction, pair.input, a, b), strict=True)))
+        found.append(dict(zip(COLUMNS, (pair.key, pair.instruction, pair.input, a, b), strict=True)))
     return found
 
 
@@ -176,115 +172,18 @@ def _votes(study: Study) -> dict[str, dict[str, dict[str, str]]]:
     return found
 
 
-def _as_html(text: str) -> str:
-    """A text as Mechanical Turk takes it: it goes into the page as it is, and must be one line without emoji.
-
-    >>> _as_html("1 < 2\\n🪐")
-    '1 &lt; 2&#10;&#129680;'
-    """
-    plain = html.escape(text.replace("\r\n", "\n"))
-    return "".join(each if "\x20" <= each <= "\uffff" else f"&#{ord(each)};" for each in plain)
-
-
-def _argilla(task: Mapping[str, str], votes: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    responses: dict[str, list[dict[str, str]]] = defaultdict(list)
-    for rater, choices in votes.items():
-        for criterion, choice in choices.items():
-            responses[criterion].append({"value": choice, "user_id": str(uuid.uuid5(_NAMESPACE, rater))})
-    fields = {name: task[name] for name in _TEXTS if name != "key"}
-    record = {"id": task["key"], "fields": fields, "metadata": {}, "suggestions": {}, "responses": responses}
-    return {**record, "vectors": {}}
-
-
-def _label_studio(task: Mapping[str, str], votes: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    annotations = []
-    for rater, choices in votes.items():
-        result = [
-            {"from_name": name, "to_name": "pair", "type": "choices", "value": {"choices": [choice]}}
-            for name, choice in choices.items()
-        ]
-        annotations.append({"result": result, "was_cancelled": False, "completed_by": {"email": rater}})
-    return {"data": dict(task), "annotations": annotations}
-
-
-# --- what comes back ------------------------------------------------------------------------------------------------
-
-
-def _read(path: Path, format: str, left_out: Counter[str]) -> Iterator[_Found]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
-    try:
-        if format == "mturk":
-            yield from _from_mturk(text, left_out)
-        else:
-            found = json.loads(text)
-            if not isinstance(found, list) or not found:
-                raise ValueError("a list of tasks is expected")
-            yield from _from_argilla(found) if format == "argilla" else _from_label_studio(found, left_out)
-    except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
-        raise SourceError(f"{path} is no file of votes of {format}: {error!r}. Is it another --format?") from error
-
-
-def _from_mturk(text: str, left_out: Counter[str]) -> Iterator[_Found]:
-    """A results file: ``Input.*`` is what went out, ``Answer.*`` what the worker chose.
-
-    A crowd-form puts all answers into ``Answer.taskAnswers``, as ``[{"honesty": {"A": true, "B": false, ...}, ...}]``.
-    """
-    rows = csv.DictReader(io.StringIO(text, newline=""))
-    if not {"WorkerId", "Input.key"} <= set(rows.fieldnames or ()):
-        raise ValueError("it has no columns WorkerId and Input.key")
-    for row in rows:
-        if (row.get("AssignmentStatus") or "").lower() == "rejected" or row.get("Reject"):
-            left_out["rejected"] += 1
-            continue
-        given: dict[str, Any] = {name: row.get(f"Answer.{name}") for name in CRITERIA}
-        for name in CRITERIA:  # a plain form's radio buttons come as a column each
-            columns = {each: row.get(f"Answer.{name}.{each}") for each in _CHOICES.values()}
-            if any(columns.values()):
-                given[name] = {each: (value or "").lower() == "true" for each, value in columns.items()}
-        if row.get("Answer.taskAnswers"):
-            given |= json.loads(row["Answer.taskAnswers"])[0]
-        yield row["Input.key"] or "", row["WorkerId"] or "", given
-
-
-def _from_argilla(records: list[Any]) -> Iterator[_Found]:
-    for record in records:
-        of_rater: dict[str, dict[str, Any]] = defaultdict(dict)
-        for name, responses in record["responses"].items():
-            for response in responses:
-                of_rater[str(response.get("user_id") or "")][name] = response["value"]
-        for rater, given in of_rater.items():
-            yield str(record["id"]), rater, given
-
-
-def _from_label_studio(tasks: list[Any], left_out: Counter[str]) -> Iterator[_Found]:
-    for task in tasks:
-        for annotation in task["annotations"]:
-            if annotation.get("was_cancelled"):
-                left_out["cancelled"] += 1
-                continue
-            by = annotation.get("completed_by")
-            rater = by.get("email") or by.get("id") if isinstance(by, dict) else by
-            given = {
-                each["from_name"]: (each["value"].get("choices") or [None])[0]
-                for each in annotation["result"]
-                if each.get("type") == "choices"
-            }
-            yield str(task["data"]["key"]), "" if rater is None else str(rater), given
-
-
-def _choice(given: Any) -> str | None:
-    """A, B or tie of a text, or of a mapping of which one is true.
-
-    >>> _choice("a"), _choice({"A": False, "B": False, "tie": True}), _choice({"A": True, "B": True}), _choice(None)
-    ('A', 'tie', None, None)
-    """
-    if isinstance(given, dict):
-        marked = [name for name, value in given.items() if value is True]
-        given = marked[0] if len(marked) == 1 else None
-    return _CHOICES.get(given.strip().lower()) if isinstance(given, str) else None
+def _check_targets(study: Study, path: Path, format: str, overwrite: bool) -> None:
+    """Raises OutputError where what is to be written would take the place of something that is needed."""
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder: name a file with --file")
+    page = path.with_suffix(_PAGES[format]) if format in _PAGES else None
+    if page == path:
+        raise OutputError(f"{path} is the name of the page that comes beside the tasks: give --file another ending")
+    for each in filter(None, (path, page)):
+        if each.resolve().parent == study.folder.resolve() and each.name in _OF_A_STUDY:
+            raise OutputError(f"{each} is the study's own: name another file with --file")
+        if each.exists() and not overwrite:
+            raise OutputExistsError(f"{each} is there already: --overwrite writes it anew, --file names another")
 
 
 def _check(format: str) -> None:
