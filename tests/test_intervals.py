@@ -10,7 +10,10 @@ import pytest
 
 from gpt4_instruct.errors import UsageError
 from gpt4_instruct.metrics.intervals import (
+    FEWEST,
     Interval,
+    Unknown,
+    _student,
     bootstrap_mean,
     bootstrap_means,
     bootstrap_ratio,
@@ -20,13 +23,13 @@ from gpt4_instruct.metrics.intervals import (
 RUNS, QUESTIONS = 500, 80
 
 
-def expected_coverage(level: float) -> tuple[float, float]:
+def expected_coverage(level: float, short: float = 0.005) -> tuple[float, float]:
     """What 500 runs may find where the rate is the stated one: 3.3 standard deviations, in all but 1 of 1,000 tests.
 
-    And half a percent less than the stated rate, which a percentile bootstrap of 80 questions may fall short by.
+    And a little less than the stated rate, which a bootstrap may fall short by: of 80 questions half a percent.
     """
     spread = 3.3 * math.sqrt(level * (1 - level) / RUNS)
-    return level - spread - 0.005, level + spread
+    return level - spread - short, level + spread
 
 
 # --- they cover the truth -------------------------------------------------------------------------------------------
@@ -55,6 +58,29 @@ def test_the_interval_of_a_mean_covers_the_truth_at_the_stated_rate(level):
     assert low <= sum(each.low <= 2 / 5 <= each.high for each in found) / RUNS <= high
 
 
+def test_the_interval_of_few_questions_covers_the_truth_more_often_than_the_plain_percentiles():
+    rng = np.random.default_rng(20)
+    low, high = expected_coverage(0.95, short=0.02)
+    covered = plain = 0
+    for run in range(RUNS):
+        values = rng.choice([-2, -1, 0, 1], p=[0.1, 0.3, 0.4, 0.2], size=FEWEST)  # -0.3 on average
+        found = bootstrap_mean(values, resamples=1_000, seed=run)
+        covered += found.low - 1e-9 <= -0.3 <= found.high + 1e-9
+        ends = np.quantile(rng.choice(values, size=(1_000, FEWEST)).mean(axis=1), [0.025, 0.975])
+        plain += ends[0] - 1e-9 <= -0.3 <= ends[1] + 1e-9
+    assert low <= covered / RUNS <= high
+    assert plain < covered
+
+
+def test_too_few_questions_have_no_interval():
+    for n in range(1, FEWEST):
+        assert bootstrap_mean([6.5, *range(n - 1)], level=0.8) == Unknown(level=0.8)
+        assert bootstrap_ratio(range(n), [8] * n) == Unknown()
+        assert bootstrap_means([range(n), [1] * n]) == [Unknown(), Unknown()]
+    assert isinstance(bootstrap_mean(range(FEWEST)), Interval)
+    assert isinstance(bootstrap_ratio(range(FEWEST), [8] * FEWEST), Interval)
+
+
 @pytest.mark.parametrize("share", [0.5, 0.1, 0.93])
 def test_the_interval_of_a_share_covers_the_truth_at_the_stated_rate(share):
     counts = np.random.default_rng(19).binomial(200, share, size=RUNS)
@@ -66,10 +92,18 @@ def test_the_interval_of_a_share_covers_the_truth_at_the_stated_rate(share):
 # --- they are what others compute -----------------------------------------------------------------------------------
 
 
+def test_students_t_is_scipys():
+    stats = pytest.importorskip("scipy.stats")
+    for degrees in (9, 15, 30, 79, 9000):
+        for level, most in ((0.5, 1e-3), (0.8, 1e-3), (0.95, 1e-3), (0.99, 3e-3)):
+            assert _student(level, degrees) == pytest.approx(stats.t.ppf((1 + level) / 2, degrees), abs=most)
+
+
 def test_the_bootstrap_agrees_with_scipys():
     stats = pytest.importorskip("scipy.stats")
     rng = np.random.default_rng(3)
     model, baseline = rng.integers(4, 10, size=40), rng.integers(7, 11, size=40)
+    outside = stats.norm.cdf(-math.sqrt(40 / 39) * stats.t.ppf(0.975, 39))  # as far out as Student's t
     theirs = stats.bootstrap(
         (model, baseline),
         lambda a, b, axis=-1: 100 * a.sum(axis=axis) / b.sum(axis=axis),
@@ -77,6 +111,7 @@ def test_the_bootstrap_agrees_with_scipys():
         vectorized=True,
         method="percentile",
         n_resamples=20_000,
+        confidence_level=1 - 2 * outside,
         random_state=1,
     ).confidence_interval
     ours = bootstrap_ratio(model, baseline, resamples=20_000)
@@ -104,9 +139,9 @@ def test_several_means_are_each_the_one():
 # --- small and large, same and other --------------------------------------------------------------------------------
 
 
-def test_one_question_gives_a_point():
-    assert bootstrap_ratio([6], [8]) == Interval(75.0, 75.0)
-    assert bootstrap_mean([6.5], level=0.8) == Interval(6.5, 6.5, 0.8)
+def test_the_same_everywhere_gives_a_point():
+    assert bootstrap_ratio([6] * FEWEST, [8] * FEWEST) == Interval(75.0, 75.0)
+    assert bootstrap_mean([6.5] * FEWEST, level=0.8) == Interval(6.5, 6.5, 0.8)
 
 
 def test_the_same_seed_gives_the_same_interval():
@@ -126,7 +161,8 @@ def test_many_questions_take_little_memory():
 
 
 def test_draws_that_have_no_ratio_do_not_count():
-    found = bootstrap_ratio([4, 0, 0], [8, 0, 0], resamples=100)  # the first question is in 70 % of the draws
+    nothing = [0] * FEWEST
+    found = bootstrap_ratio([4, *nothing], [8, *nothing], resamples=100)  # the first question is in 65 % of the draws
     assert found == Interval(50.0, 50.0)
     with pytest.raises(UsageError, match="in each of 1 draws: draw more often"):
         bootstrap_ratio([1, *[0] * 999], [1, *[0] * 999], resamples=1, seed=1)

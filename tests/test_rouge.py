@@ -214,7 +214,7 @@ def test_other_bounds_and_an_empty_bucket():
         ("ALL", 1),
     ]
     assert found["buckets"][0]["rougeL"] == dict.fromkeys(["precision", "recall", "f1", "low", "high"])
-    assert found["buckets"][1]["rougeL"] == dict.fromkeys(["precision", "recall", "f1", "low", "high"], 1)
+    assert found["buckets"][1]["rougeL"] == {"precision": 1, "recall": 1, "f1": 1, "low": None, "high": None}
     json.dumps(found)  # plain data
 
 

@@ -85,7 +85,7 @@ def _score(mine: dict[str, Any], found: Mapping[str, Any], section: str, group: 
     if score is None:
         raise ValueError("there is no relative score: no question was judged, or there was no baseline")
     pair = [_number(score, "model_sum"), _number(score, "baseline_sum")]
-    interval = [_number(score, "low"), _number(score, "high")]
+    interval = _bounds(score)
     held = mine.setdefault(section, {}).setdefault(group, {})
     name = _distinct(name, held)
     held[name] = pair
@@ -154,7 +154,7 @@ def _rouge(mine: dict[str, Any], facts: Facts) -> dict[str, Any]:
     name = _distinct(_side(found, "answers", called), held)
     held[name] = [_number(each["rougeL"], "f1") if each["n"] else None for each in buckets]
     mine["intervals"].setdefault("unnatural_rougeL", {})[name] = [
-        [_number(each["rougeL"], "low"), _number(each["rougeL"], "high")] if each["n"] else None for each in buckets
+        _bounds(each["rougeL"]) if each["n"] else None for each in buckets
     ]
     return {"model": name, "questions": found.get("n", ""), "warnings": f"lengths in {found.get('unit', 'words')}"}
 
@@ -179,6 +179,11 @@ def _csv(file: Path) -> Iterator[list[str]]:
             rows = csv.reader(lines)
             next(rows, None)
             yield from rows
+
+
+def _bounds(found: Mapping[str, Any]) -> list[float] | None:
+    """Both ends of an interval; none of too few questions for one."""
+    return None if found.get("low") is None else [_number(found, "low"), _number(found, "high")]
 
 
 def _number(found: Mapping[str, Any], key: str) -> float:

@@ -34,8 +34,9 @@ def relative_score(
         seed: of the draws.
 
     Returns:
-        ``relative_score`` and its ``interval`` (both in percent); ``n``, the questions with both scores, which alone
-        count; ``missing``, the others; ``sum`` and ``baseline_sum`` of the scores, ``mean`` and ``baseline_mean``.
+        ``relative_score`` and its ``interval`` (both in percent; ``low`` and ``high`` are none below 10 questions, of
+        which no interval can be told); ``n``, the questions with both scores, which alone count; ``missing``, the
+        others; ``sum`` and ``baseline_sum`` of the scores, ``mean`` and ``baseline_mean``.
 
     Raises:
         UsageError: the lengths differ, a score is no number or negative, no question has both scores, or the
@@ -45,8 +46,11 @@ def relative_score(
     >>> found = load("relative_score").compute(predictions=[8, 7, 9, None], references=[9, 9, 8, 9])
     >>> round(found["relative_score"], 2), found["n"], found["missing"], found["sum"], found["baseline_sum"]
     (92.31, 3, 1, 24.0, 26.0)
-    >>> round(found["interval"]["low"], 2), round(found["interval"]["high"], 2)
-    (77.78, 112.5)
+    >>> found["interval"]["low"] is None
+    True
+    >>> found = relative_score([8, 7, 9] * 10, [9, 9, 8] * 10)
+    >>> round(found["interval"]["low"], 1), round(found["interval"]["high"], 1)
+    (87.2, 97.6)
     """
     import numpy as np
 

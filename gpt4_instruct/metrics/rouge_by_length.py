@@ -6,7 +6,7 @@ What it gives, here of two pairs::
      "unit": "whitespace words", "tokenizer": "auto", "pairs_by_tokenizer": {"english": 2}, "stemmer": false,
      "resamples": 1000, "level": 0.95, "seed": 0,
      "buckets": [{"length": "0-2", "n": 1,
-                  "rouge1": {"precision": 1.0, "recall": 1.0, "f1": 1.0, "low": 1.0, "high": 1.0},
+                  "rouge1": {"precision": 1.0, "recall": 1.0, "f1": 1.0, "low": null, "high": null},
                   "rouge2": {...}, "rougeL": {...}},
                  ..., {"length": "ALL", "n": 2, ...}]}
 """
@@ -64,8 +64,8 @@ def rouge_by_length(
 
     Returns:
         as at the top of this file: the mean F1 over all pairs, and for each bucket the mean precision, recall and F1
-        with the interval of the F1 (none where a bucket is empty). Lengths are in ``unit``: whitespace words for
-        English tokens, else tokens. ``missing`` pairs, of which a text is None, are left out.
+        (none where a bucket is empty) with the interval of the F1 (none below 10 pairs). Lengths are in ``unit``:
+        whitespace words for English tokens, else tokens. ``missing`` pairs, of which a text is None, are left out.
 
     Raises:
         UsageError: the lengths differ, a text is none, no pair is whole, or an option cannot work.
