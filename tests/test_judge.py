@@ -134,7 +134,7 @@ def test_right_answers_of_another_file_are_found_by_id_or_text_and_what_has_none
             answers,
             sides[1],
             TEACHER,
-            tmp_path / f"{file.stem}.jsonl",
+            tmp_path / f"{file.stem}-j.jsonl",
             orders="first",
             references=file,
             limit=limit,
@@ -328,7 +328,7 @@ def test_only_what_failed_is_asked_again(endpoint, sides, tmp_path):
     assert summary_of(result.file)["unreadable_replies"] == {"no_score": 2, "out_of_range": 1}
     assert summary_of(result.file)["relative_score"]["model_sum"] == sum(MINE) - MINE[1]
     assert any("1 of 6 questions have no scores (1 no_score)" in each for each in result.warnings)
-    assert endpoint.asked[-1]["temperature"] > 0  # a greedy reply would only come again
+    assert sum(each["temperature"] > 0 for each in endpoint.asked) == 2  # a greedy reply would only come again
 
     before = len(endpoint.asked)
     again = judge(*sides, TEACHER, result.file)
@@ -401,7 +401,25 @@ def test_another_comparison_is_not_written_over(endpoint, sides, tmp_path):
         judge(*sides, TEACHER, tmp_path / "notes.jsonl")
     with pytest.raises(OutputError, match="is a folder"):
         judge(*sides, TEACHER, tmp_path)
+    (tmp_path / "other.summary.json").write_text('{"questions_from": "vicuna80"}')
+    with pytest.raises(OutputExistsError, match=r"other\.summary\.json is there already, and of another comparison"):
+        judge(*sides, TEACHER, tmp_path / "other.jsonl")
     assert file.read_bytes() == before and (tmp_path / "notes.jsonl").read_text() == "mine\n"
+    assert (tmp_path / "other.summary.json").read_text() == '{"questions_from": "vicuna80"}'
+    broken = before[:-20]
+    file.write_bytes(broken)  # beside a summary of the same comparison
+    with pytest.raises(OutputExistsError, match="another comparison"):
+        judge(*sides, TEACHER, file)
+    assert file.read_bytes() == broken
+
+
+def test_nothing_is_asked_where_the_verdicts_could_not_be_written(endpoint, sides, tmp_path):
+    endpoint.script = scripted()
+    for file in (sides[0] / "x.jsonl", tmp_path / ("x" * 255)):
+        with pytest.raises(OutputError, match="Nothing was asked"):
+            judge(*sides, TEACHER, file)
+    assert not endpoint.asked
+    assert {each.name for each in tmp_path.iterdir()} <= {"mine.jsonl", "theirs.jsonl", "home"}
 
 
 def test_odd_characters_come_through(endpoint, tmp_path):
@@ -582,7 +600,7 @@ def ranked(number: int, values: list[float | None], order: list[int]) -> dict[st
     return found
 
 
-def test_rank_groups_stand_beside_the_baseline_and_what_they_share_is_asked_once(endpoint, tmp_path):
+def test_rank_groups_stand_beside_the_baseline_and_what_they_share_is_asked_once(endpoint, tmp_path, monkeypatch):
     endpoint.script = scripted()
     file = write(
         tmp_path / "ranked.jsonl",
@@ -609,6 +627,15 @@ def test_rank_groups_stand_beside_the_baseline_and_what_they_share_is_asked_once
     (tmp_path / "groups" / "group-2.jsonl").unlink()  # as a kill between two files leaves it
     assert judge_groups(file, baseline, TEACHER, tmp_path / "groups").asked == 0
     assert (tmp_path / "groups" / "group-2.jsonl").exists()
+    # What all cost together is told once, and never beside groups of another run.
+    told = [json.loads(each.read_text()) for each in (tmp_path / "groups").glob("*.summary.json")]
+    assert len(told) == 5 and [("cost_usd" in each, "asked" in each) for each in told].count((True, True)) == 1
+    with monkeypatch.context() as patched:
+        patched.setattr("gpt4_instruct.storage.os.replace", stopping_at("groups.summary.json"))
+        with pytest.raises(KeyboardInterrupt):
+            judge_groups(file, baseline, TEACHER, tmp_path / "groups", limit=2, overwrite=True)
+    assert not (tmp_path / "groups" / "groups.summary.json").exists()
+    assert judge_groups(file, baseline, TEACHER, tmp_path / "groups", limit=2).groups["1"].questions == 2
     with pytest.raises(UsageError, match="answers without ranks"):
         judge_groups(baseline, baseline, TEACHER, tmp_path / "other")
 
@@ -729,19 +756,41 @@ def test_killed_again_and_again_the_file_is_the_same_and_nothing_is_asked_twice(
 def test_stopped_between_summary_and_file_the_same_command_goes_on(endpoint, sides, tmp_path, monkeypatch):
     endpoint.script = lambda request, count: "Fine." if "Question 1?" in prompt_of(request) else scripted()(request, 0)
 
-    def stop(source: Any, target: Any) -> None:
-        if Path(target).name == "j.jsonl":
-            raise KeyboardInterrupt
-        os.rename(source, target)
-
     for retries in (0, 1):  # there is no file yet; then there is one, with a failure
         with monkeypatch.context() as patched:
-            patched.setattr("gpt4_instruct.storage.os.replace", stop)
+            patched.setattr("gpt4_instruct.storage.os.replace", stopping_at("j.jsonl"))
             with pytest.raises(KeyboardInterrupt):
                 judge(*sides, TEACHER, tmp_path / "j.jsonl", retries=retries)
         asked = len(endpoint.asked)
         result = judge(*sides, TEACHER, tmp_path / "j.jsonl", retries=retries)
         assert (result.judged, len(endpoint.asked)) == (5, asked)
+
+    # Another comparison takes the file's place: stopped anywhere, there are never the lines of one and the sums of
+    # the other.
+    better = write(tmp_path / "better.jsonl", [line(k, worth(value + 1)) for k, value in enumerate(MINE)])
+    for name in ("j.summary.json", "j.jsonl"):
+        judge(*sides, TEACHER, tmp_path / "j.jsonl", overwrite=True)
+        with monkeypatch.context() as patched:
+            patched.setattr("gpt4_instruct.storage.os.replace", stopping_at(name))
+            with pytest.raises(KeyboardInterrupt):
+                judge(better, sides[1], TEACHER, tmp_path / "j.jsonl", overwrite=True)
+        assert not (tmp_path / "j.jsonl").exists()
+        asked = len(endpoint.asked)
+        result = judge(better, sides[1], TEACHER, tmp_path / "j.jsonl", overwrite=name == "j.summary.json")
+        scores = [each["score"] for each in read_judgements(result.file) if each["failure"] is None]
+        assert sum(scores) == summary_of(result.file)["relative_score"]["model_sum"] == sum(MINE) - MINE[1] + 5
+        assert len(endpoint.asked) == asked
+
+
+def stopping_at(name: str) -> Any:
+    """`os.replace`, but for a file of that name."""
+
+    def replace(source: Any, target: Any) -> None:
+        if Path(target).name == name:
+            raise KeyboardInterrupt
+        os.rename(source, target)
+
+    return replace
 
 
 @pytest.mark.parametrize(
@@ -759,8 +808,10 @@ def test_stopped_between_summary_and_file_the_same_command_goes_on(endpoint, sid
 def test_an_argument_that_cannot_work_is_one_line(endpoint, sides, tmp_path, options, message):
     with pytest.raises(UsageError, match=message):
         judge(*sides, TEACHER, tmp_path / "j.jsonl", **options)
-    with pytest.raises(UsageError, match="holds the answers themselves"):
-        judge(*sides, TEACHER, sides[1], overwrite=True)
-    with pytest.raises(UsageError, match='use mode="single"'):
+    references = write(tmp_path / "right.jsonl", [line(0, "Right.")])
+    for file in (sides[1], references, sides[0].with_suffix(".json")):  # the last has the summary of the answers
+        with pytest.raises(UsageError, match="would take the place of"):
+            judge(*sides, TEACHER, file, references=references, overwrite=True)
+    with pytest.raises(UsageError, match=r'alone \(--single, mode="single"\)'):
         judge(sides[0], None, TEACHER, tmp_path / "j.jsonl")
     assert not endpoint.asked and not (tmp_path / "j.jsonl").exists()

@@ -219,6 +219,6 @@ def test_what_cannot_be_translated_is_one_line(tmp_path, endpoint):
         with pytest.raises(error, match=message):
             translate(data, TEACHER, tmp_path / "out.jsonl", **options)
     source = write(tmp_path / "a.jsonl", [line(1, "It is 1.")])
-    with pytest.raises(UsageError, match="holds what is to be translated"):
+    with pytest.raises(UsageError, match="would take the place of"):
         translate(source, TEACHER, source, overwrite=True)
     assert not endpoint.asked

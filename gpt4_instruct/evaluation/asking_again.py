@@ -7,6 +7,7 @@ others, and none is asked for twice. It is drawn with a temperature: a greedy re
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from gpt4_instruct.errors import IncompleteError, RequestRefusedError, TransientError, UsageError
+from gpt4_instruct.errors import IncompleteError, OutputError, RequestRefusedError, TransientError, UsageError
 from gpt4_instruct.generation.engine import Deferred, Engine
 from gpt4_instruct.generation.ledger import Ledger, default_path
 from gpt4_instruct.generation.pricing import Spending, load_prices
@@ -22,7 +23,17 @@ from gpt4_instruct.progress import progress
 from gpt4_instruct.records import Answer, Message, Request, Sampling
 from gpt4_instruct.teachers.base import BatchTeacher, Teacher
 
-__all__ = ["REFUSED", "Ask", "Attempt", "Outcome", "ask_all", "check_counts", "make_request", "opened"]
+__all__ = [
+    "REFUSED",
+    "Ask",
+    "Attempt",
+    "Outcome",
+    "ask_all",
+    "check_counts",
+    "check_writable",
+    "make_request",
+    "opened",
+]
 
 REFUSED = "request_refused"  # the endpoint refuses the request itself; asking again in this run would not help
 _AGAIN = 0.7  # temperature of a further attempt
@@ -194,3 +205,16 @@ def check_counts(**counts: int | None) -> None:
     for name, value in counts.items():
         if value is not None and value < 1:
             raise UsageError(f"{name} is {value}, but must be 1 or more")
+
+
+def check_writable(file: Path) -> None:
+    """Raises OutputError where a file could not be written later, when all is asked and paid; makes its folder."""
+    probe = file.with_name(f".{file.name}.{os.getpid()}")  # as `storage.replacing` names it
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {file}: {error.strerror or error}. Nothing was asked: name another with --out"
+        ) from error

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gpt4_instruct.errors import UsageError
-from gpt4_instruct.evaluation.answer_files import of_sample
+from gpt4_instruct.evaluation.answer_files import check_apart, of_sample
 from gpt4_instruct.evaluation.answers import teacher_spec
 from gpt4_instruct.evaluation.asking_again import check_counts, opened
 from gpt4_instruct.evaluation.judge_run import Group, JudgeResult, begin, estimate_all, judge_all
-from gpt4_instruct.evaluation.judging import Judging, Mode, Orders
+from gpt4_instruct.evaluation.judging import ONE_SIDE, Judging, Mode, Orders
 from gpt4_instruct.evaluation.pairing import pair_up
 from gpt4_instruct.records import Sampling
 from gpt4_instruct.teachers.base import Teacher, connect
@@ -67,8 +67,9 @@ def judge(
             before the baseline only, as the paper did, and favours one side where the judge favours a place.
         language: of the judge's prompts and rubrics: ``"en"``, ``"zh"``, or ``"auto"`` by each question.
         questions: the questions, where neither file holds them (FastChat's); whatever `answers.answer` reads.
-        references: a file of right answers to show to the judge, of the shapes of `answers`, in place of the references
-            that `answers` holds.
+        references: a file of right answers to show to the judge, of the shapes of `answers`, found by a question's id,
+            else by its text. They take the place of the references that `answers` holds: a question without one there
+            is judged without any, and counted in ``references`` of the summary and in the warnings.
         sample: which of several answers to a question is judged, from 0. The baseline's is its first.
         retries: further attempts, in one run, where a reply cannot be read.
         max_tokens: most tokens in a reply. The scores come first: a long explanation may be cut off.
@@ -78,8 +79,8 @@ def judge(
         overwrite: write the file anew if it is there. It is not needed to ask again for what failed.
 
     Raises:
-        UsageError: an argument cannot work.
-        SourceError: a file cannot be read, or the two sides have no question in common.
+        UsageError: an argument cannot work, or `out` or its summary would take the place of a file that is read.
+        SourceError: a file cannot be read, or the two sides, or they and the references, have no question in common.
         OutputError: the file cannot be written; `OutputExistsError` when it is there, of another comparison or whole.
         RunStoppedError, IncompleteError, BudgetError: as `answers.answer`; the same call goes on from there.
     """
@@ -87,7 +88,7 @@ def judge(
     if sample < 0:
         raise UsageError(f"sample is {sample}, but must be 0 or more")
     if baseline is None and mode == "pairwise":
-        raise UsageError('answers are judged in pairs only against a baseline: name one, or use mode="single"')
+        raise UsageError(ONE_SIDE)
     paired = pair_up(
         answers,
         baseline,
@@ -100,8 +101,7 @@ def judge(
     )
     judging = judging_of(teacher, max_tokens, mode, orders, retries)
     file = Path(out).expanduser()
-    if file.resolve() in {Path(each).expanduser().resolve() for each in (answers, baseline) if each is not None}:
-        raise UsageError(f"{file} holds the answers themselves: name another file with --out")
+    check_apart(file, answers, baseline, questions, references, summary=True)
     group = Group(file, paired)
     if dry_run:
         return estimate_all(judging, [group], ledger, prices, overwrite=overwrite)[0]

@@ -4,7 +4,8 @@ Group 1 is each question's best answer by the reward model, group 2 its second b
 answer that was drawn, without ranking. Each is compared with the same baseline. A folder of::
 
     group-1.jsonl  group-1.summary.json  ...  group-B.jsonl  group-B.summary.json     see `judge`
-    groups.summary.json                   the numbers of all groups: {"groups": {"1": {"relative_score": ...}, ...}}
+    groups.summary.json                   the numbers of all groups: {"groups": {"1": {"relative_score": ...}, ...}},
+                                          and what they asked and cost together
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any, Literal
 
 import gpt4_instruct
 from gpt4_instruct.errors import OutputError, UsageError
-from gpt4_instruct.evaluation.answer_files import Pick, of_sample
+from gpt4_instruct.evaluation.answer_files import Pick, check_apart, of_sample
 from gpt4_instruct.evaluation.answers import read_answers
 from gpt4_instruct.evaluation.asking_again import opened
 from gpt4_instruct.evaluation.judge import check_options, judging_of
@@ -114,12 +115,14 @@ def judge_groups(
     }
     judging = judging_of(teacher, max_tokens, mode, orders, retries)
     every = list(groups.values())
+    for file in (folder / _SUMMARY, *(group.file for group in every)):
+        check_apart(file, ranked, baseline, references, summary=file.suffix == ".jsonl")
     if dry_run:
         counted = dict(zip(groups, estimate_all(judging, every, ledger, prices, overwrite=overwrite), strict=True))
         return GroupsResult(folder, counted, estimate=counted[_UNRANKED].estimate)
     begin(judging, every, overwrite=overwrite, summary=folder / _SUMMARY)
     with opened(ledger, concurrency, requests_per_minute, tokens_per_minute, budget_usd, prices) as engine:
-        found = dict(zip(groups, judge_all(engine, judging, every, started), strict=True))
+        found = dict(zip(groups, judge_all(engine, judging, every, started, folder / _SUMMARY), strict=True))
     last = found[_UNRANKED]
     result = GroupsResult(folder, found, _warnings(found), last.asked, last.reused, last.seconds, last.cost_usd)
     write_json(

@@ -12,7 +12,7 @@ from typing import Any
 import gpt4_instruct
 from gpt4_instruct.errors import OutputError, OutputExistsError
 from gpt4_instruct.evaluation.answers import summary_path
-from gpt4_instruct.evaluation.asking_again import REFUSED, Ask, ask_all
+from gpt4_instruct.evaluation.asking_again import REFUSED, Ask, ask_all, check_writable
 from gpt4_instruct.evaluation.judge_estimate import JudgeEstimate, estimate
 from gpt4_instruct.evaluation.judge_results import facts
 from gpt4_instruct.evaluation.judging import Judging, identity, to_line
@@ -20,7 +20,7 @@ from gpt4_instruct.evaluation.pairing import Pair, Paired
 from gpt4_instruct.generation.engine import Engine
 from gpt4_instruct.generation.ledger import Ledger, default_path
 from gpt4_instruct.generation.pricing import load_prices
-from gpt4_instruct.storage import replacing, write_json
+from gpt4_instruct.storage import replacing
 from gpt4_instruct.teachers.base import Teacher
 
 __all__ = ["Group", "JudgeResult", "begin", "estimate_all", "judge_all", "read_judgements"]
@@ -42,6 +42,7 @@ class JudgeResult:
         seconds: how long it took.
         cost_usd: what this run spent; none where the price of the judge is not known.
         estimate: after a dry run, what would be asked and cost.
+        model: whose answers are judged, as their file says; empty where it does not.
     """
 
     file: Path
@@ -55,6 +56,7 @@ class JudgeResult:
     seconds: float = 0.0
     cost_usd: float | None = 0.0
     estimate: JudgeEstimate | None = None
+    model: str = ""
 
 
 @dataclass
@@ -84,25 +86,28 @@ def begin(judging: Judging, groups: Sequence[Group], *, overwrite: bool, summary
         summary: one more file that is there when all is done.
 
     Raises:
-        OutputExistsError: a file is of another comparison, or all is there and nothing failed.
-        OutputError: a file is a folder.
+        OutputExistsError: a file or its summary is of another comparison, or all is there and nothing failed.
+        OutputError: a file is a folder, or cannot be written.
     """
     unfinished = summary is not None and not summary.exists()
     for group in groups:
         group.identity = identity(judging, group.paired.pairs)
         if group.file.is_dir():
             raise OutputError(f"{group.file} is a folder: name a file, such as {group.file / 'judgements.jsonl'}")
-        if overwrite or not group.file.exists():
-            unfinished = True
-            continue
-        earlier = _failures(group.file, group.identity)
-        if earlier is None:
-            raise OutputExistsError(
-                f"{group.file} is there already, and of another comparison: --overwrite writes it anew, --out names "
-                "another"
-            )
-        group.earlier = earlier
-        unfinished = unfinished or bool(earlier)
+        check_writable(group.file)
+        check_writable(summary_path(group.file))
+        if not overwrite:
+            group.earlier = _failures(group.file, group.identity)
+            beside = summary_path(group.file)  # alone, it is of this comparison where the same run was stopped
+            if group.earlier is None and (
+                group.file.exists() or (beside.exists() and _identity(group.file) != group.identity)
+            ):
+                there = group.file if group.file.exists() else beside
+                raise OutputExistsError(
+                    f"{there} is there already, and of another comparison: --overwrite writes it anew, --out names "
+                    "another"
+                )
+        unfinished = unfinished or group.earlier is None or bool(group.earlier)
     if not unfinished:
         raise OutputExistsError(
             f"{groups[0].file} is there already, and nothing in it failed: --overwrite writes it anew, --out names "
@@ -110,34 +115,59 @@ def begin(judging: Judging, groups: Sequence[Group], *, overwrite: bool, summary
         )
 
 
+def _identity(file: Path) -> Any:
+    """What the summary beside a file of judgements says of which comparison it is; none where it does not."""
+    try:
+        return json.loads(summary_path(file).read_text(encoding="utf-8"))["identity"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
 def _failures(file: Path, identity: str) -> dict[str, list[int]] | None:
     """For each question that failed, how many replies to each of its requests could not be read.
 
-    None where the file is of another comparison, or of none.
+    None where the file is not there, is of another comparison, or is none.
     """
     try:
-        if json.loads(summary_path(file).read_text(encoding="utf-8"))["identity"] != identity:
-            return None
-        lines = read_judgements(file)
-    except (OSError, ValueError, TypeError, KeyError, OutputError):
-        return None
-    return {
-        line["id"]: [
-            sum(reply["failure"] not in (None, REFUSED) for reply in order["replies"]) if order["failure"] else 0
-            for order in line["orders"]
-        ]
-        for line in lines
-        if line["failure"]
-    }
+        lines = read_judgements(file) if _identity(file) == identity else None
+    except OutputError:
+        lines = None
+    return (
+        None
+        if lines is None
+        else {
+            line["id"]: [
+                sum(reply["failure"] not in (None, REFUSED) for reply in order["replies"]) if order["failure"] else 0
+                for order in line["orders"]
+            ]
+            for line in lines
+            if line["failure"]
+        }
+    )
 
 
-def judge_all(engine: Engine, judging: Judging, groups: Sequence[Group], started: float) -> list[JudgeResult]:
-    """Judges all groups in one go, so that what they share is asked once, and writes their files and summaries."""
+def judge_all(
+    engine: Engine, judging: Judging, groups: Sequence[Group], started: float, summary: Path | None = None
+) -> list[JudgeResult]:
+    """Judges all groups in one go, so that what they share is asked once, and writes their files and summaries.
+
+    Args:
+        engine: of this run.
+        judging: how the judge is asked.
+        groups: as `begin` left them.
+        started: when the run began, by `time.monotonic`.
+        summary: a file that tells of all groups. An old one goes before the first group is written.
+
+    Raises:
+        Gpt4InstructError: as `judge.judge`.
+    """
     tasks = [(group, pair) for group in groups for pair in group.paired.pairs]
     outcomes = iter(
         ask_all(engine, judging.teacher, tasks, lambda task: _asks(judging, *task), judging.sampling, "judging")
     )
     results = []
+    if summary is not None:
+        summary.unlink(missing_ok=True)
     for group in groups:
         lines = [to_line(judging, pair, next(outcomes)) for pair in group.paired.pairs]
         found = facts(lines)
@@ -152,14 +182,27 @@ def judge_all(engine: Engine, judging: Judging, groups: Sequence[Group], started
             reused=engine.reused,
             seconds=round(time.monotonic() - started, 1),
             cost_usd=None if engine.spending.unpriced else round(engine.spending.spent_usd, 6),
+            model=group.paired.facts["answers"]["model"],
         )
-        with replacing(group.file) as temporary:
-            with temporary.open("w", encoding="utf-8") as content:
-                content.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-            # Before the file takes its place: one without its summary would be taken for another comparison's.
-            write_json(summary_path(group.file), _summary(judging, group, result))
+        # What all groups together asked and cost is told of no single one.
+        run = {} if len(groups) > 1 else {name: getattr(result, name) for name in _OF_A_RUN}
+        _write(group, lines, _summary(judging, group, result) | run)
         results.append(result)
     return results
+
+
+_OF_A_RUN = ("asked", "reused", "seconds", "cost_usd")
+
+
+def _write(group: Group, lines: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> None:
+    """The summary takes its place first: a file without it would be taken for another comparison's."""
+    with replacing(group.file) as temporary:
+        with temporary.open("w", encoding="utf-8") as content:
+            content.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        with replacing(summary_path(group.file)) as beside:
+            beside.write_text(json.dumps(summary, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+            if group.earlier is None:  # never, wherever this ends, another comparison's file beside this summary
+                group.file.unlink(missing_ok=True)
 
 
 def _summary(judging: Judging, group: Group, result: JudgeResult) -> dict[str, Any]:
@@ -174,7 +217,6 @@ def _summary(judging: Judging, group: Group, result: JudgeResult) -> dict[str, A
         **group.paired.facts,
         "warnings": list(result.warnings),
         **result.facts,
-        **{name: getattr(result, name) for name in ("asked", "reused", "seconds", "cost_usd")},
     }
 
 

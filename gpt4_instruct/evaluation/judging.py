@@ -28,11 +28,15 @@ from gpt4_instruct.records import Answer, Sampling
 from gpt4_instruct.statistics.lengths import count_words
 from gpt4_instruct.teachers.base import Teacher
 
-__all__ = ["Judging", "Mode", "Orders", "identity", "to_line"]
+__all__ = ["ONE_SIDE", "Judging", "Mode", "Orders", "identity", "to_line"]
 
 Mode = Literal["pairwise", "single"]
 Orders = Literal["both", "first"]
 Scores = tuple[float, ...]
+
+ONE_SIDE = (
+    'pairs of answers need a baseline: name one with --baseline, or judge answers alone (--single, mode="single")'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ class Judging:
         if self.mode == "single":
             return [("answer",)] if pair.baseline is None else [("answer",), ("baseline",)]
         if pair.baseline is None:
-            raise UsageError('answers are judged in pairs only against a baseline: name one, or use mode="single"')
+            raise UsageError(ONE_SIDE)
         both: list[tuple[str, ...]] = [("answer", "baseline"), ("baseline", "answer")]
         return both if self.orders == "both" else both[:1]
 
