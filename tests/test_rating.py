@@ -256,6 +256,12 @@ def test_a_vote_that_is_none_is_refused(tmp_path, choices):
     assert study.votes() == study.history() == []
 
 
+def test_a_name_is_the_same_however_its_letters_were_typed(tmp_path):
+    study = new_study(tmp_path, raters=["Jos\u00e9"], per_question=1)
+    assert study.enter("Jose\u0301 ") == study.enter("Jos\u00e9") == "Jos\u00e9"
+    assert study.raters() == ["Jos\u00e9"]
+
+
 @pytest.mark.parametrize("name", ["", "  ", "x" * 61, "a\x07b"])
 def test_what_is_no_name_is_refused(tmp_path, name):
     with pytest.raises(UsageError, match="1 to 60 characters"):

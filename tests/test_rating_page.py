@@ -16,13 +16,14 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from gpt4_instruct.errors import MissingExtraError, UnknownNameError, UsageError
 from gpt4_instruct.evaluation.rating import CHOICES, CRITERIA, Study
 from gpt4_instruct.evaluation.rating_pairs import find_pairs
-from gpt4_instruct.evaluation.rating_server import guarded, serve
+from gpt4_instruct.evaluation.rating_server import _links, _names, guarded, only_here, serve
 from gpt4_instruct.evaluation.tally import tally
 from tests.test_rating import SETTINGS, line, write
 
@@ -60,7 +61,7 @@ def running(study: Study, language: str = "en", token: str | None = None) -> Ite
 
     app = app_of(study, language)
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(guarded(app, token) if token else app, log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(guarded(app, token) if token else only_here(app), log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
@@ -330,6 +331,51 @@ def test_with_a_token_every_request_needs_it(tmp_path):
     assert study.raters() == ["Ann"]
 
 
+def test_two_studies_on_one_computer_do_not_throw_each_others_raters_out(tmp_path):
+    import httpx
+
+    study, other = new_study(tmp_path, 3), f"{TOKEN}-2"
+    with running(study, token=TOKEN) as url, running(study, token=other) as url2, httpx.Client() as browser:
+        for address, token in ((url, TOKEN), (url2, other)):
+            assert browser.get(f"{address}?token={token}").status_code == 303
+        assert len({each.name for each in browser.cookies.jar}) == 2
+        assert [browser.get(f"{address}config").status_code for address in (url, url2)] == [200, 200]
+        assert httpx.get(f"{url}config", cookies=dict.fromkeys(browser.cookies, "x")).status_code == 401
+
+
+def test_without_a_token_it_answers_to_this_computers_names_only(tmp_path):
+    import httpx
+
+    study = new_study(tmp_path, 3)
+    with running(study) as url, httpx.Client(base_url=url) as client:
+        for host, status in (
+            ("evil.example", 400),
+            ("evil.example:7860", 400),
+            ("127.0.0.1.evil.example", 400),
+            ("LOCALHOST:7860", 200),
+            ("127.0.0.1", 200),
+            ("[::1]:7860", 200),
+        ):
+            headers = {"Host": host, "Origin": f"http://{host}"}
+            assert client.get("/", headers=headers).status_code == status, host
+            voted = client.post("/gradio_api/run/start", json={"data": [host[:4]]}, headers=headers)
+            assert voted.status_code == status, host
+    assert study.raters() == ["LOCA", "127.", "[::1"]
+
+
+def test_links_lead_to_an_address_that_others_can_open():
+    for host in ("0.0.0.0", "::", "::0", ""):
+        (link,) = _links(host, 7860, TOKEN, None)
+        assert urlsplit(link).hostname not in ("0.0.0.0", "::", "", None) and link.endswith(f":7860/?token={TOKEN}")
+    assert _links("example.org", 7860, None, None) == ["http://example.org:7860/"]
+    assert _links("192.168.1.7", 7860, None, None) == ["http://192.168.1.7:7860/"]
+    assert _links("::1", 7860, None, ["Ann"]) == ["http://[::1]:7860/?rater=Ann"]
+
+
+def test_named_raters_are_named_as_they_will_be_when_they_come():
+    assert _names(["Jose\u0301", " Ann  Lee"]) == ["Jos\u00e9", "Ann Lee"]
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "example.org"])
 def test_another_host_needs_a_token(tmp_path, host):
     with pytest.raises(UsageError, match=rf"{host} can be reached by others: give a --token"):
@@ -344,6 +390,9 @@ def test_another_host_needs_a_token(tmp_path, host):
         ({"language": "fr"}, UnknownNameError, "unknown language 'fr'"),
         ({"raters": ["Ann", " Ann "]}, UsageError, "raters need names, each another"),
         ({"raters": []}, UsageError, "raters need names"),
+        ({"raters": ["Jos\u00e9", "Jose\u0301"]}, UsageError, "raters need names, each another"),
+        ({"raters": ["Ann", "x" * 61]}, UsageError, "a name has 1 to 60 characters"),
+        ({"raters": ["Ann", " "]}, UsageError, "a name has 1 to 60 characters"),
         ({"raters": ["Ann", "Bo"], "per_question": 3}, UsageError, "per_question is 3, .* at most the 2 raters"),
         ({"per_question": 0}, UsageError, "per_question is 0"),
         ({"attention": -1}, UsageError, "attention is -1"),
@@ -393,6 +442,7 @@ def test_it_listens_on_this_computer_only_and_ends_by_ctrl_c(tmp_path):
                 break
             except httpx.TransportError:
                 time.sleep(0.1)
+        assert httpx.get(links[0], headers={"Host": "evil.example"}).status_code == 400
         with pytest.raises(UsageError, match=f"cannot listen on 127.0.0.1:{port}: .* --port names another"):
             serve(*files, port=port, raters=["Ann", "丁 一"], attention=0)
         own = {address[4][0] for address in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}

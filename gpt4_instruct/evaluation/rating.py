@@ -18,7 +18,6 @@ import json
 import sqlite3
 import threading
 import time
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from typing import Any
 from gpt4_instruct.errors import OutputError, UsageError
 from gpt4_instruct.evaluation.rating_pairs import Pair
 from gpt4_instruct.evaluation.rating_tables import APPLICATION_ID, VERSION, make
-from gpt4_instruct.evaluation.rating_turns import Turns, side_of
+from gpt4_instruct.evaluation.rating_turns import Turns, name_of, side_of
 from gpt4_instruct.storage import lock
 
 __all__ = ["CHOICES", "CRITERIA", "Study", "View"]
@@ -136,9 +135,7 @@ class Study:
         Raises:
             UsageError: it is no name, or this study is for others.
         """
-        name = " ".join(unicodedata.normalize("NFC", rater).split())
-        if not name or len(name) > 60 or not name.isprintable():
-            raise UsageError("a name has 1 to 60 characters: type another")
+        name = name_of(rater)
         raters = self.settings["raters"]
         if raters is not None and name not in raters:
             raise UsageError(f"this study has no rater {name!r}: type the name as it was given to you")

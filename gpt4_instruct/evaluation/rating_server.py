@@ -15,9 +15,10 @@ from gpt4_instruct.errors import MissingExtraError, UnknownNameError, UsageError
 from gpt4_instruct.evaluation.rating import Study
 from gpt4_instruct.evaluation.rating_page import app_of
 from gpt4_instruct.evaluation.rating_pairs import find_pairs
+from gpt4_instruct.evaluation.rating_turns import name_of
 from gpt4_instruct.evaluation.rating_words import WORDS
 
-__all__ = ["guarded", "serve"]
+__all__ = ["guarded", "only_here", "serve"]
 
 _COOKIE = "rating_token"
 _COOKIE_S = 30 * 24 * 3600
@@ -101,7 +102,7 @@ def serve(
         for link in _links(host, listening.getsockname()[1], token, names):
             tell(link)
         app = app_of(study, language)
-        config = uvicorn.Config(app if token is None else guarded(app, token), log_level="warning")
+        config = uvicorn.Config(guarded(app, token) if token else only_here(app, host), log_level="warning")
         try:
             uvicorn.Server(config).run(sockets=[listening])
         except KeyboardInterrupt:
@@ -119,6 +120,8 @@ def guarded(app: Any, token: str) -> Any:
     from starlette.responses import PlainTextResponse, RedirectResponse
 
     ticket = hashlib.sha256(f"{_COOKIE}\0{token}".encode()).hexdigest()
+    # Cookies do not know ports: another study on this computer has another name for its own.
+    cookie = f"{_COOKIE}_{hashlib.sha256(ticket.encode()).hexdigest()[:8]}"
 
     async def guard(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -126,7 +129,7 @@ def guarded(app: Any, token: str) -> Any:
             return
         request = HTTPConnection(scope)
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if _same(request.cookies.get(_COOKIE, ""), ticket) or _same(bearer, token):
+        if _same(request.cookies.get(cookie, ""), ticket) or _same(bearer, token):
             await app(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
@@ -134,13 +137,24 @@ def guarded(app: Any, token: str) -> Any:
             # The token goes into a cookie and out of the address, which is seen and kept.
             rest = urlencode([(name, value) for name, value in request.query_params.multi_items() if name != "token"])
             answer = RedirectResponse(f"/?{rest}" if rest else "/", status_code=303)
-            answer.set_cookie(_COOKIE, ticket, max_age=_COOKIE_S, httponly=True, samesite="lax")
+            answer.set_cookie(cookie, ticket, max_age=_COOKIE_S, httponly=True, samesite="lax")
             await answer(scope, receive, send)
         else:
             refusal = PlainTextResponse("401: open the link that you were given, with its token\n", status_code=401)
             await refusal(scope, receive, send)
 
     return guard
+
+
+def only_here(app: Any, host: str = "127.0.0.1") -> Any:
+    """An ASGI application that answers to this computer's own names only.
+
+    Without this, a page from elsewhere could have its own name lead to this computer, and vote in a rater's browser.
+    """
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    names = ["127.0.0.1", "localhost", "[::1]", f"[{host}]" if ":" in host else host]
+    return TrustedHostMiddleware(app, allowed_hosts=names, www_redirect=False)
 
 
 def _same(given: str, wanted: str) -> bool:
@@ -174,14 +188,31 @@ def _called(ours: Path, baseline: Path) -> tuple[str, str]:
 def _names(raters: Sequence[str] | None) -> list[str] | None:
     if raters is None:
         return None
-    names = [" ".join(each.split()) for each in raters]
-    if not names or "" in names or len(set(names)) < len(names):
+    names = [name_of(each) for each in raters]
+    if not names or len(set(names)) < len(names):
         raise UsageError("raters need names, each another: --rater Ann --rater Bo")
     return names
 
 
 def _links(host: str, port: int, token: str | None, names: Sequence[str] | None) -> list[str]:
+    host = _reached_at(host)
     base = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
     key = {"token": token} if token else {}
     queries = [{**key, "rater": name} for name in names] if names else [key]
     return [base + (f"?{urlencode(query, quote_via=quote)}" if query else "") for query in queries]
+
+
+def _reached_at(host: str) -> str:
+    """The host itself; where it means every address of this computer, the one by which others reach it, or its name."""
+    try:
+        if host and not ipaddress.ip_address(host).is_unspecified:
+            return host
+    except ValueError:  # a name
+        return host
+    family, elsewhere = (socket.AF_INET6, "2001:db8::1") if ":" in host else (socket.AF_INET, "192.0.2.1")
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as asking:
+            asking.connect((elsewhere, 9))  # sends nothing: it only tells the address from which it would
+            return str(asking.getsockname()[0])
+    except OSError:  # there is no network
+        return socket.gethostname()

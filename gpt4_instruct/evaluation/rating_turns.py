@@ -7,11 +7,30 @@ questions, but for one. Where anyone may rate, the next question is always one t
 from __future__ import annotations
 
 import random
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 
+from gpt4_instruct.errors import UsageError
 from gpt4_instruct.evaluation.rating_pairs import draw
 
-__all__ = ["Turns", "side_of"]
+__all__ = ["Turns", "name_of", "side_of"]
+
+_LONGEST_NAME = 60
+
+
+def name_of(typed: str) -> str:
+    """A rater's name as it is kept, however its letters and spaces were typed.
+
+    Raises:
+        UsageError: it is no name.
+
+    >>> name_of(" Jose\\u0301  Lee ") == "Jos\\u00e9 Lee"
+    True
+    """
+    name = " ".join(unicodedata.normalize("NFC", typed).split())
+    if not name or len(name) > _LONGEST_NAME or not name.isprintable():
+        raise UsageError(f"a name has 1 to {_LONGEST_NAME} characters that can be seen: take another")
+    return name
 
 
 def side_of(seed: int, key: str, rater: str) -> str:
