@@ -49,11 +49,9 @@ def test_votes_are_counted_by_criterion_and_rater(tmp_path):
     }
     assert (found.questions, found.rated, found.ratings, found.incomplete, found.changed) == (3, 2, 4, 1, 1)
     helpful = found.criteria["helpfulness"]
-    assert helpful["n"] == 4 and helpful["interval"] == "bootstrap over questions"
-    # Of two questions with shares 1 and 1/2, a draw has both, or one of them twice.
-    assert helpful["ours"] == {"votes": 3, "share": 0.75, "low": 0.5, "high": 1.0}
-    nothing = share_interval(0, 2)  # questions, not votes
-    assert found.criteria["honesty"]["baseline"] == {"votes": 0, "share": 0.0, "low": 0.0, "high": nothing.high}
+    interval = share_interval(1.5, 2)  # by questions: four votes on two of them are no four questions
+    assert helpful["n"] == 4 and helpful["interval"] == "wilson over questions"
+    assert helpful["ours"] == {"votes": 3, "share": 0.75, "low": interval.low, "high": interval.high}
     assert helpful["majority"]["n"] == 2  # question 1 is ours, question 2 has one of each
     assert [helpful["majority"][choice]["votes"] for choice in CHOICES] == [1, 0, 1]
     assert found.criteria["honesty"]["alpha"] == 1.0
@@ -134,11 +132,15 @@ def test_the_interval_covers_where_raters_of_a_question_say_the_same():
         for _ in range(40):
             winner, loser = chooser.sample(CHOICES[:2], 2)
             votes.append([winner if chooser.random() < 0.9 else loser for _ in range(3)])
-        ours = _shares(votes, 0.95)["ours"]
+        found = _shares(votes, 0.95)
+        ours = found["ours"]
+        assert found["interval"] == "bootstrap over questions"
         covered["votes"] += ours["low"] <= 0.5 <= ours["high"]
         alone = share_interval(ours["votes"], 120)
         covered["independent"] += alone.low <= 0.5 <= alone.high
     assert covered["votes"] >= 0.91 * 200  # three standard errors under .95 are .904
+    nothing = _shares(votes, 0.95)["tie"]
+    assert (nothing["low"], nothing["high"]) == (0.0, share_interval(0, 40).high), "never a certainty"
     assert covered["independent"] <= 0.88 * 200, "or this would show nothing"
 
 

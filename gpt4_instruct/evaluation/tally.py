@@ -7,10 +7,10 @@
      "attentive": {...},                            the same, without those who failed the attention checks
      "paper": {"n": 704, "ours_baseline_tie": {"helpfulness": [381, 139, 184], ...}}}
 
-A share is of votes. Votes on one question go together, so where a question has several, the interval draws questions
-anew, each with all of its votes; where each has one, it is Wilson's (``"wilson"``). A share of nothing or all has
-Wilson's either way, with as many votes as there are questions: a bootstrap would take it for certain. ``majority``
-counts each question once, for what most of its raters say, a tie where two sides have as many; its interval is Wilson's.
+A share is of votes. Votes on one question go together, so where a question has several, the interval is over questions,
+each with all of its votes: by bootstrap, or, with too few questions for one and for a share of nothing or all, Wilson's
+with as many votes as there are questions. Where each has one vote, it is Wilson's, too. ``interval`` says which it is.
+``majority`` counts each question once, for what most of its raters say: a tie where two sides have as many.
 
 Agreement is Krippendorff's alpha for nominal data ("Content Analysis", 2004, chapter 11), by the library of that name:
 1 is perfect, 0 what chance gives. There is none where no question has two votes, or all votes are the same.
@@ -27,7 +27,7 @@ from typing import Any
 import gpt4_instruct
 from gpt4_instruct.errors import MissingExtraError, UsageError
 from gpt4_instruct.evaluation.rating import CHOICES, CRITERIA, Study
-from gpt4_instruct.metrics.intervals import Interval, bootstrap_ratio, share_interval
+from gpt4_instruct.metrics.intervals import FEWEST, bootstrap_ratio, share_interval
 from gpt4_instruct.storage import write_json
 
 __all__ = ["TallyResult", "agreement", "tally"]
@@ -174,26 +174,20 @@ def _shares(questions: Sequence[Sequence[str]], level: float) -> dict[str, Any]:
     """How many votes there are for each choice, and which share that is, with its interval, from those by question."""
     counts = _counts(choice for choices in questions for choice in choices)
     total = sum(counts.values())
-    together = total > len(questions)
-    found: dict[str, Any] = {"n": total, "interval": "bootstrap over questions" if together else "wilson"}
+    drawn = total > len(questions) >= FEWEST
+    kind = "bootstrap over questions" if drawn else "wilson over questions" if total > len(questions) else "wilson"
+    found: dict[str, Any] = {"n": total, "interval": kind}
     for choice, count in counts.items():
-        interval = _interval(choice, count, total, questions, level) if total else None
-        found[choice] = {
-            "votes": count,
-            "share": count / total if total else None,
-            "low": interval.low if interval else None,
-            "high": interval.high if interval else None,
-        }
+        low = high = None
+        if drawn and 0 < count < total:
+            own = [choices.count(choice) for choices in questions]
+            percent = bootstrap_ratio(own, [len(choices) for choices in questions], level=level)
+            low, high = (None if end is None else end / 100 for end in (percent.low, percent.high))
+        elif total:
+            interval = share_interval(count * len(questions) / total, len(questions), level)
+            low, high = interval.low, interval.high
+        found[choice] = {"votes": count, "share": count / total if total else None, "low": low, "high": high}
     return found
-
-
-def _interval(choice: str, count: int, total: int, questions: Sequence[Sequence[str]], level: float) -> Interval:
-    """Of the share of a choice, as the top of `tally` says."""
-    if total == len(questions) or count in (0, total):
-        return share_interval(count * len(questions) / total, len(questions), level)
-    own = [choices.count(choice) for choices in questions]
-    found = bootstrap_ratio(own, [len(choices) for choices in questions], level=level)
-    return Interval(found.low / 100, found.high / 100, level)
 
 
 def _counts(choices: Iterable[str]) -> dict[str, int]:
