@@ -31,6 +31,9 @@ CHINESE = {1: "一", 2: "两", 3: "三", 4: "四", 5: "五", 6: "六", 7: "七",
         "**8 9**",
         "8/10 9/10",
         "8/10 and 9/10",
+        "8.0/10.0 9.0/10.0",
+        "Assistant 1: 8/10, for it is 2 points short of style.\nAssistant 2: 9/10, so 9/10.",
+        "助手1：8分，扣2分。\n助手2：9分，内容十分好。",
         "8 / 10, 9 / 10.",
         "8 out of 10, 9 out of ten",
         "Scores: 8 and 9 (out of 10)",
@@ -82,6 +85,15 @@ def test_two_scores(reply):
         ("Assistant 1: 8\nAssistant 2: 9\nAssistant 2: 7", "contradiction"),
         ("My scores:\n8 9\nOr perhaps:\n9 8", "contradiction"),
         ("Assistant 1: 8\n9", "contradiction"),
+        ("Assistant 1: 9/10 at first sight, but wrong: 2/10\nAssistant 2: 7/10", "contradiction"),
+        ("Assistant 1: 7/10\nAssistant 2: 9/10 for style, 3 out of 10 for its result", "contradiction"),
+        ("助手1：8/10，但结果错误，应为2/10\n助手2：7/10", "contradiction"),
+        ("助手1：8分，但结果错误，应为2分\n助手2：七分", "contradiction"),
+        ("助手1：八分，但结果错误，应为三分\n助手2：七分", "contradiction"),
+        ("1 8\n2 9", "contradiction"),
+        ("Let me think.\n8 9\nFinal: 9 8", "contradiction"),
+        ("<think>\n8 9\nhmm, no", "no_score"),
+        ("8/10.5 9/10.5", "no_score"),
         ("nan nan", "not_a_number"),
         ("8 NaN", "not_a_number"),
         ("inf 8", "not_a_number"),
@@ -99,6 +111,7 @@ def test_two_scores(reply):
         ("85/100 90/100", "no_score"),
         ("1. 8\n2. 9", "no_score"),
         ("八九", "no_score"),
+        ("十十 八", "no_score"),
         ("8分钟 9分钟", "no_score"),
         ("十分好，九分像。", "no_score"),
         ("Both answers are good.", "no_score"),
@@ -145,6 +158,26 @@ def test_one_score(reply, score):
 
 def test_a_reply_that_was_cut_off_has_its_scores_and_a_withheld_one_has_none():
     assert read_scores("8 9\nThe first", 2, "length").scores == (8.0, 9.0)
+    assert read_scores("Assistant 1: 8\nAssistant 2: 9/10, for", 2, "length").scores == (8.0, 9.0)
+    assert read_scores("8 9\n", 2, "length").scores == (8.0, 9.0)
+    assert read_scores("<think>8 7</think>\n8\nThe", 1, "length").scores == (8.0,)
+    for reply in (
+        "8 1",
+        "8 9.",
+        "8/10 9/1",
+        "8/10 9/10",
+        "8\n9",
+        "八分，九",
+        "8",
+        "Assistant 1: 8\nAssistant 2: 1",
+        "Assistant 1: 8/10, good.\nAssistant 2: 9/10, ",
+        "<think>\n8 9\nhmm, no",
+        "<think>hm</think>",
+        "Let me",
+    ):
+        assert read_scores(reply, 2, "length").failure == "truncated", reply
+    assert read_scores("1", 1, "length").failure == "truncated"
+    assert read_scores("<think>\n8 9\nhmm, no... wait", 2, "length").scores == ()
     assert read_scores("8 9", 2, "content_filter").failure == "withheld"
 
 

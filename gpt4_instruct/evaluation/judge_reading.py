@@ -3,7 +3,7 @@
 Scores count where a line holds them and nothing else: "8 9", "8/10 and 9/10", "Assistant 1: 8", "八分，九分半"; in
 whatever digits, with labels, units and markup. That line is the first one, as it was asked for, or the only such one
 behind an introduction. A line that begins with a label may go on behind a score that names its scale: "Assistant 1:
-8/10, clear and right". Numbers in the midst of sentences are no scores.
+8/10, clear and right", but not with another such score. Numbers in the midst of sentences are no scores.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ LOWEST, HIGHEST = 1.0, 10.0
 # Why a reply holds no scores; those of requests that the judge's endpoint refused come on top.
 REASONS = {
     "empty": "the reply is empty",
+    "truncated": "the reply was cut off before its scores were whole",
     "withheld": "the endpoint's content filter withheld the reply",
     "refusal": "the judge declines",
     "no_score": "no line of the reply holds the scores alone",
@@ -53,9 +54,11 @@ def read_scores(reply: str, answers: int, finish_reason: str = "stop") -> Readin
     """The scores of 1 to 10 in a judge's reply, half points among them.
 
     Args:
-        reply: the reply as it came. What stands before ``</think>`` is left out.
+        reply: the reply as it came. What stands before ``</think>`` is left out, and so is what stands behind a
+            ``<think>`` that does not end.
         answers: how many were shown: 1 or 2.
-        finish_reason: as the endpoint says it. A reply that was cut off has its scores nevertheless.
+        finish_reason: as the endpoint says it. A reply that was cut off has its scores nevertheless, where something
+            comes after them: "8 1" may have become "8 10".
 
     >>> [read_scores(reply, 2).scores for reply in ("8 9", "8, 9.5", "8/10 and 9/10", "８　９", "八分，九分半")]
     [(8.0, 9.0), (8.0, 9.5), (8.0, 9.0), (8.0, 9.0), (8.0, 9.5)]
@@ -75,12 +78,23 @@ def read_scores(reply: str, answers: int, finish_reason: str = "stop") -> Readin
     """
     if finish_reason == "content_filter":
         return Reading(failure="withheld")
-    text = unicodedata.normalize("NFKC", reply).rpartition("</think>")[2].strip()
-    if not text:
-        return Reading(failure="empty")
-    lines = [found for line in text.splitlines() if line.strip() for found in [_score_line(line)]]
+    said = unicodedata.normalize("NFKC", reply).rpartition("</think>")[2]
+    text, thinks, _ = said.partition("<think>")
+    cut_off = finish_reason == "length"
+    if not text.strip():
+        found = Reading(failure="no_score" if thinks else "empty")
+    else:
+        found = _read_lines(_score_lines(text, cut_off=cut_off and not thinks), text, reply, answers)
+    ended_early = cut_off and reply.strip() and found.failure in ("empty", "no_score", "one_score")
+    return Reading(failure="truncated") if ended_early else found
+
+
+def _read_lines(lines: Sequence[list[_Score]], text: str, reply: str, answers: int) -> Reading:
+    """The reading of a reply by its lines."""
     first = lines[0]
     if first and len(first) >= answers and not _one_label(first):
+        if answers == 2 and len(lines) > 1 and len(lines[1]) == 2 and _checked(lines[1], 2) != _checked(first, 2):
+            return Reading(failure="contradiction")  # "1 8" above "2 9"
         return _checked(first, answers)
     single = [found for found in lines if found and len(found) == 1]
     if answers == 2 and (labelled := [found[0] for found in single if found[0].side]):
@@ -122,11 +136,11 @@ _SCORE_WORD = (
     r"(?:scores?|ratings?|grades?|judge?ments?|评分|得分|分数|打分|评价)"
 )
 # "/10", "out of 10", "points", and 分, which is no minute (分钟) and no part (十分之一).
-_UNIT = r"\s*(?:/\s*10|out\s+of\s+(?:10|ten)|points?|分(?![钟之]))"
+_UNIT = r"\s*(?:/\s*10(?:\.0+)?|out\s+of\s+(?:10|ten)|points?|分(?![钟之]))"
 _TOKENS = re.compile(
     rf"(?P<label>(?:the\s+)?(?:{_WHO}[\s_#-]*{_SIDE.format(name='after')}|{_SIDE.format(name='before')}\s*{_WHO})"
     rf"(?:'s)?[*_\"'\]\s]*(?:的?\s*{_SCORE_WORD})?[*_\"'\]\s]*(?:(?:is|gets|得|为|是)\b)?[\s:=*_\"'\[]*)"
-    rf"|(?P<title>{_SCORE_WORD}\s*(?:is|are|of|for|为|是)?[\s:=*_\"'\[]*)"
+    rf"|(?P<title>(?:{_SCORE_WORD}\s*(?:is|are|of|for|为|是)?|(?:final|overall|最终|综合)\s*(?=:))[\s:=*_\"'\[]*)"
     rf"|(?P<number>[-+]?\d+(?:\.\d+)?|[-+]?(?:nan|inf(?:inity)?)\b)(?P<unit>(?:[*_]*{_UNIT})?)(?P<half>半?)"
     # No fraction, no share, no range; but "-1 -1" are two numbers.
     r"(?![\d%½¼¾]|[./:~–—-]\d|\s*(?:to|or|或|到|至)\s*\d|\s+[-~–—]\s+\d)"
@@ -136,6 +150,16 @@ _TOKENS = re.compile(
 )
 _ITEM = re.compile(r"\s*(?:[-*•]\s+|\d{1,2}[.)]\s+(?=\D))")
 _NUMBERED = re.compile(r"\s*\d{1,2}[.)]\s")
+
+
+def _score_lines(text: str, *, cut_off: bool) -> list[list[_Score]]:
+    """What `_score_line` finds in each line that is not empty; nothing in a last one that might have gone on."""
+    lines = text.strip().splitlines()
+    found = [_score_line(line) for line in lines if line.strip()]
+    ends_with_line = text.rstrip(" \t") != text.rstrip()
+    if cut_off and not ends_with_line and found[-1] != _score_line(f"{lines[-1]}5"):  # another digit would change it
+        found[-1] = []
+    return found
 
 
 def _score_line(line: str) -> list[_Score]:
@@ -150,7 +174,7 @@ def _score_line(line: str) -> list[_Score]:
         token = _TOKENS.match(line, place)
         if token is None:
             rest_is_open = len(found) == 1 and found[0].side and _names_scale(line[:place])
-            return found if rest_is_open and not line[place].isdigit() else []
+            return _with_later(found[0], line[place:]) if rest_is_open and not line[place].isdigit() else []
         place = token.end()
         if token["label"]:
             if side:
@@ -166,12 +190,29 @@ def _score_line(line: str) -> list[_Score]:
 
 
 # "3 points are wrong" and "3分内容" are no scores, "3/10, wrong" and "3分，" are.
-_SCALE_AT_END = re.compile(r"(?:/\s*10|out\s+of\s+(?:10|ten)|分半?)[\s*_,;.。)\]]+$", re.IGNORECASE)
+_SCALE_AT_END = re.compile(r"(?:/\s*10(?:\.0+)?|out\s+of\s+(?:10|ten)|分半?)[\s*_,;.。)\]]+$", re.IGNORECASE)
 _LONGEST_END = 40  # characters
 
 
 def _names_scale(text: str) -> bool:
     return _SCALE_AT_END.search(text[-_LONGEST_END:]) is not None
+
+
+# A further score behind the first: "9/10 at first sight, but wrong: 2/10"; but not what an answer loses: "扣2分".
+_LATER = re.compile(
+    r"(?<![\d.])(?P<number>\d{1,2}(?:\.\d)?)\s*(?:/\s*10(?![\d.]*[\d])|out\s+of\s+(?:10|ten)\b|(?<![扣减少失差]\d)分(?![钟之]))"
+    r"|(?<![扣减少失差百])(?P<chinese>[二两三四五六七八九])分(?![钟之])",
+    re.IGNORECASE,
+)
+
+
+def _with_later(score: _Score, rest: str) -> list[_Score]:
+    """The score of a line that goes on, and another one in what follows, if there is one."""
+    for match in _LATER.finditer(rest):
+        value = float(match["number"] or _DIGITS[match["chinese"]])
+        if value != score.value:
+            return [score, _Score(value, score.side)]
+    return [score]
 
 
 def _side(token: re.Match[str]) -> int:
@@ -183,8 +224,8 @@ def _value(token: re.Match[str]) -> float | None:
     if token["number"]:
         return float(token["number"]) + (0.5 if token["half"] else 0)
     tens, ten, ones = token["chinese"].rpartition("十")
-    if len(tens) > 1 or len(ones) > 1 or (not ten and not ones):
-        return None  # "八九"
+    if len(tens) > 1 or len(ones) > 1 or (not ten and not ones) or tens == "十":
+        return None  # "八九", "十十"
     value = (_DIGITS[tens] if tens else 1) * 10 if ten else 0
     value += _DIGITS[ones] if ones else 0
     decimal = _DIGITS[token["decimal"]] / 10 if token["decimal"] else 0.5 if token["zh_half"] else 0.0
