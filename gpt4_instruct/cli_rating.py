@@ -92,6 +92,8 @@ def tally(
     must_pass: Annotated[float, typer.Option(help="Share of the checks that an attentive rater passes.")] = 0.75,
 ) -> None:
     """Count the votes: shares with their intervals, and how far raters agree."""
+    import os
+
     from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
@@ -99,7 +101,8 @@ def tally(
     from gpt4_instruct.evaluation.tally import tally as run
     from gpt4_instruct.figures.rating import draw_rating
 
-    found = run(out, must_pass=must_pass)
+    writable = not out.is_dir() or os.access(out, os.W_OK)
+    found = run(out, must_pass=must_pass, write=writable)
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
     for name in ("", f"{found.ours} better", f"{found.baseline} better", "tie", "agreement (alpha)"):
         table.add_column(name, justify="left" if not name else "right")
@@ -120,6 +123,9 @@ def tally(
         f"{found.ratings:,} ratings of {found.rated:,} of {found.questions:,} questions by {len(found.raters):,} raters"
         f"{failed}"
     )
+    if not writable:
+        typer.echo(f"{out} cannot be written, so tally.json and the pies are not in it: copy the folder to have them")
+        return
     typer.echo(f"all of it is in {out / 'tally.json'}")
     if found.ratings:
         pies = draw_rating(found.facts(), out)

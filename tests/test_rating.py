@@ -371,6 +371,34 @@ def test_what_is_no_study_is_one_line(tmp_path):
     assert "\n" not in str(error.value)
 
 
+def test_what_cannot_be_written_can_be_read(tmp_path, monkeypatch):
+    study = new_study(tmp_path)
+    rate_all(study, "Ann")
+    votes = study.votes()
+
+    def unwritable(folder: Path) -> Study:
+        with monkeypatch.context() as patched:
+            patched.setattr("os.access", lambda *_, **__: False)  # root may write where the mode says no
+            return Study(folder)
+
+    live = unwritable(tmp_path / "out")  # while the page is open, votes are in the log
+    assert live.votes() == votes
+    live.close()
+    study.close()
+    there = {each.name: each.read_bytes() for each in (tmp_path / "out").iterdir()}
+    assert set(there) == {"votes.sqlite3"}
+    study = unwritable(tmp_path / "out")
+    assert study.votes() == votes and study.raters() == ["Ann"]
+    for act in (lambda: study.enter("Bo"), lambda: study.record("Bo", 1, "ours", all_of("A"), "test")):
+        with pytest.raises(OutputError, match="out cannot be written: make it so, or copy it"):
+            act()
+    study.close()
+    assert {each.name: each.read_bytes() for each in (tmp_path / "out").iterdir()} == there
+    with monkeypatch.context() as patched, pytest.raises(OutputError, match="out cannot be written"):
+        patched.setattr("os.access", lambda *_, **__: False)
+        new_study(tmp_path)
+
+
 def test_a_file_in_the_place_of_the_folder_is_one_line(tmp_path):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(OutputError, match="is a file: name a folder"):

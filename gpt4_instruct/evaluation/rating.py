@@ -26,7 +26,7 @@ from typing import Any
 
 from gpt4_instruct.errors import OutputError, UsageError
 from gpt4_instruct.evaluation.rating_pairs import Pair
-from gpt4_instruct.evaluation.rating_tables import APPLICATION_ID, VERSION, make
+from gpt4_instruct.evaluation.rating_tables import APPLICATION_ID, VERSION, make, opened
 from gpt4_instruct.evaluation.rating_turns import Turns, name_of, side_of
 from gpt4_instruct.storage import lock
 
@@ -64,6 +64,8 @@ class View:
 class Study:
     """Opens the study in a folder. One object is used by many threads, one folder by many processes.
 
+    In a folder that cannot be written, it can be read.
+
     Args:
         folder: as `create` made it.
 
@@ -78,9 +80,7 @@ class Study:
             raise OutputError(f"{self.folder} holds no ratings: gpt4-instruct rate serve makes them")
         self._lock = threading.RLock()
         with self._told():
-            self._db = sqlite3.connect(self.file, timeout=60.0, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
+            self._db, self._writable = opened(self.file)
             (application,) = self._db.execute("PRAGMA application_id").fetchone()
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if application != APPLICATION_ID or version != VERSION:
@@ -115,6 +115,7 @@ class Study:
             if not file.exists():
                 make(file, pairs, settings)
         study = cls(folder)
+        study._check_writable()
         asked = json.loads(json.dumps(dict(settings)))
         other = next((name for name in asked if asked[name] != study.settings.get(name)), None)
         if other is None and [each.key for each in pairs] != [each.key for each in study.pairs.values()]:
@@ -263,6 +264,7 @@ class Study:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        self._check_writable()
         with self._lock, self._told():
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -272,6 +274,10 @@ class Study:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
+
+    def _check_writable(self) -> None:
+        if not self._writable:
+            raise OutputError(f"{self.folder} cannot be written: make it so, or copy it to where it can")
 
     @contextmanager
     def _told(self) -> Iterator[None]:

@@ -1,8 +1,9 @@
-"""The tables of a study, and a new database of them, whole or not there."""
+"""The tables of a study, a new database of them, whole or not there, and one that is there, opened."""
 
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -14,7 +15,7 @@ from gpt4_instruct.errors import OutputError
 from gpt4_instruct.evaluation.rating_pairs import Pair
 from gpt4_instruct.storage import replacing
 
-__all__ = ["APPLICATION_ID", "VERSION", "make"]
+__all__ = ["APPLICATION_ID", "VERSION", "make", "opened"]
 
 APPLICATION_ID = 0x67344831  # "g4H1", so that another program's database is not mistaken for a study
 VERSION = 1
@@ -48,3 +49,21 @@ def make(file: Path, pairs: Sequence[Pair], settings: Mapping[str, Any]) -> None
                 db.executemany("INSERT INTO pairs VALUES (?, ?, ?, ?, ?, ?, ?, ?)", pair_rows)
     except sqlite3.Error as error:
         raise OutputError(f"cannot write {file}: {error}. Free the disk, or name another folder with --out") from error
+
+
+def opened(file: Path) -> tuple[sqlite3.Connection, bool]:
+    """A database of `make`, for all threads; and whether it can be written. Where not, nothing is written beside it.
+
+    Raises:
+        sqlite3.Error: it cannot be opened.
+    """
+    if os.access(file, os.W_OK) and os.access(file.parent, os.W_OK):
+        db = sqlite3.connect(file, timeout=60.0, isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        return db, True
+    # Without "immutable", sqlite would make files beside it; with it, it does not see votes that are still in the log.
+    log = file.with_name(f"{file.name}-wal")
+    how = "mode=ro" if log.is_file() and log.stat().st_size else "immutable=1"
+    db = sqlite3.connect(f"{file.absolute().as_uri()}?{how}", uri=True, isolation_level=None, check_same_thread=False)
+    return db, False

@@ -73,7 +73,7 @@ class TallyResult:
         return asdict(self)
 
 
-def tally(out: str | Path, *, level: float = 0.95, must_pass: float = 0.75) -> TallyResult:
+def tally(out: str | Path, *, level: float = 0.95, must_pass: float = 0.75, write: bool = True) -> TallyResult:
     """Counts the votes of a study, and writes ``tally.json`` beside them. It may be asked while people rate.
 
     Args:
@@ -81,6 +81,7 @@ def tally(out: str | Path, *, level: float = 0.95, must_pass: float = 0.75) -> T
         level: of the intervals.
         must_pass: the share of attention checks that a rater must pass to count among the attentive. A check is passed
             when the real answer is voted more helpful.
+        write: write ``tally.json``; else the folder is only read.
 
     Returns:
         what was found; with no vote at all, counts of 0 and neither shares nor agreement.
@@ -129,6 +130,8 @@ def tally(out: str | Path, *, level: float = 0.95, must_pass: float = 0.75) -> T
         },
         left_out=study.settings.get("left_out", {}),
     )
+    if not write:
+        return result
     facts = {"package": gpt4_instruct.__version__, "level": level, "must_pass": must_pass, **result.facts()}
     write_json(study.folder / "tally.json", facts)
     return result
