@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from gpt4_instruct.evaluation.judge_estimate import JudgeEstimate
-    from gpt4_instruct.evaluation.judge_run import JudgeResult
 
 __all__ = ["add_commands"]
 
@@ -108,19 +107,16 @@ def rank(
     overwrite: _Overwrite = False,
 ) -> None:
     """Score every answer with a reward model and order them; all are kept, with their rewards."""
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
-
+    from gpt4_instruct.evaluation.judge_table import table_of
     from gpt4_instruct.evaluation.ranking import rank as run
 
     found = run(answers, reward_model, out, limit=limit, overwrite=overwrite)
-    table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
-    for name in ("k", "mean reward of the best of the first k", "mean reward of rank k"):
-        table.add_column(name, justify="right")
-    for k, best in found.best_of.items():
-        table.add_row(str(k), f"{best:.3f}", f"{found.by_rank[k]:.3f}" if k in found.by_rank else "-")
-    Console().print(table)
+    columns = ("k", "mean reward of the best of the first k", "mean reward of rank k")
+    rows = [
+        (str(k), f"{best:.3f}", f"{found.by_rank[k]:.3f}" if k in found.by_rank else "-")
+        for k, best in found.best_of.items()
+    ]
+    _show(table_of(columns, rows))
     typer.echo(
         f"{found.questions:,} questions, {found.answers:,} answers, {found.scored:,} of them scored now: {found.file}"
     )
@@ -167,6 +163,7 @@ def judge(
     from gpt4_instruct.errors import UsageError
     from gpt4_instruct.evaluation.judge import judge as run
     from gpt4_instruct.evaluation.judge_groups import judge_groups
+    from gpt4_instruct.evaluation.judge_table import judge_table
 
     options: dict[str, Any] = {
         "mode": "single" if single else "pairwise",
@@ -192,7 +189,7 @@ def judge(
         if ranked.estimate is not None:
             _print_judge_estimate(ranked.estimate)
             return
-        _show(_judged({f"rank {name}" if name.isdigit() else name: each for name, each in ranked.groups.items()}))
+        _show(judge_table({f"rank {name}" if name.isdigit() else name: each for name, each in ranked.groups.items()}))
         for warning in ranked.warnings:
             typer.echo(f"warning: {warning}")
         spent = _spent(ranked.asked, ranked.reused, ranked.seconds, ranked.cost_usd)
@@ -202,7 +199,7 @@ def judge(
     if found.estimate is not None:
         _print_judge_estimate(found.estimate)
         return
-    _show(_judged({answers.stem: found}))
+    _show(judge_table({found.model.rstrip("/").rpartition("/")[2] or answers.stem: found}))
     for warning in found.warnings:
         typer.echo(f"warning: {warning}")
     typer.echo(f"{_spent(found.asked, found.reused, found.seconds, found.cost_usd)}; the verdicts are in {found.file}")
@@ -212,71 +209,6 @@ def _show(table: Table) -> None:
     from rich.console import Console
 
     Console().print(table)
-
-
-def _judged(results: dict[str, JudgeResult]) -> Table:
-    """What was found, a column a comparison."""
-    from rich.box import SIMPLE
-    from rich.table import Table
-
-    table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
-    table.add_column("")
-    for name in results:
-        table.add_column(name, justify="right")
-    every = [each.facts for each in results.values()]
-    categories = dict.fromkeys(name for found in every for name in found.get("categories") or {})
-    lines: list[tuple[str, Any]] = [
-        ("questions judged", lambda found: f"{found['judged']} of {found['questions']}"),
-        ("not readable, refused", lambda found: _counts_of(found["failures"])),
-        ("relative score", lambda found: _ranged(found.get("relative_score"), "percent", "%")),
-        *((f"  {name}", lambda found, name=name: _category(found, name)) for name in categories),
-        ("mean score", lambda found: _ranged(found.get("mean_score"), "mean", "")),
-        *((name, lambda found, name=name: _outcome(found, name)) for name in ("win", "tie", "loss")),
-        ("win rate at the same length", _controlled),
-        ("first place is worth", lambda found: _points(found.get("position"))),
-        ("winner flips with the order", lambda found: _flips(found.get("position"))),
-    ]
-    for name, tell in lines:
-        cells = [tell(found) for found in every]
-        if any(cell not in ("", "-") for cell in cells):
-            table.add_row(name, *cells)
-    return table
-
-
-def _counts_of(reasons: dict[str, int]) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "-"
-
-
-def _ranged(found: Any, name: str, unit: str) -> str:
-    if not found:
-        return "-"
-    return f"{found[name]:.1f}{unit} [{found['low']:.1f}, {found['high']:.1f}]"
-
-
-def _category(found: Any, name: str) -> str:
-    of = (found.get("categories") or {}).get(name) or {}
-    return _ranged(
-        of.get("relative_score") or of.get("mean_score"), "percent" if of.get("relative_score") else "mean", ""
-    )
-
-
-def _outcome(found: Any, name: str) -> str:
-    of = found.get("outcomes")
-    return "-" if not of else f"{of[name]['n']} ({of[name]['percent']:.0f}%)"
-
-
-def _controlled(found: Any) -> str:
-    of = (found.get("outcomes") or {}).get("length_controlled")
-    return "-" if not of else _ranged({"percent": of["win_rate"], **of["interval"]}, "percent", "%")
-
-
-def _points(found: Any) -> str:
-    of = (found or {}).get("first_advantage")
-    return "-" if of is None else f"{of['mean']:+.2f} points [{of['low']:+.2f}, {of['high']:+.2f}]"
-
-
-def _flips(found: Any) -> str:
-    return "-" if not found else f"{found['flipped']['n']} of {found['questions']}"
 
 
 def _spent(asked: int, reused: int, seconds: float, cost_usd: float | None) -> str:
@@ -316,6 +248,7 @@ def translate(
     overwrite: _Overwrite = False,
 ) -> None:
     """Have a model translate questions, or answers with their questions, into Chinese."""
+    from gpt4_instruct.evaluation.judge_table import reasons
     from gpt4_instruct.evaluation.translating import translate as run
 
     found = run(
@@ -333,7 +266,7 @@ def translate(
         prices=prices,
         overwrite=overwrite,
     )
-    failed = f"; not translated: {_counts_of(found.failed)}" if found.failed else ""
+    failed = f"; not translated: {reasons(found.failed)}" if found.failed else ""
     typer.echo(f"{found.questions:,} questions and {found.answers:,} answers translated{failed}")
     typer.echo(f"{_spent(found.asked, found.reused, found.seconds, found.cost_usd)}; they are in {found.file}")
 
@@ -352,32 +285,32 @@ def rouge(
     overwrite: _Overwrite = False,
 ) -> None:
     """Measure answers by ROUGE against right ones, by how long these are."""
-    from rich.box import SIMPLE
-    from rich.table import Table
-
+    from gpt4_instruct.evaluation.judge_table import table_of
     from gpt4_instruct.evaluation.rouge import rouge as run
 
     found = run(
         answers, out, references=references, sample=sample, tokenizer=tokenizer, stemmer=stemmer, overwrite=overwrite
     )
-    table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
-    for name in (f"reference, {found['unit']}", "pairs", "ROUGE-1", "ROUGE-2", "ROUGE-L", "95% interval"):
-        table.add_column(name, justify="right")
+    columns = (f"reference, {found['unit']}", "pairs", "ROUGE-1", "ROUGE-2", "ROUGE-L", "95% interval")
+    rows = []
     for each in found["buckets"]:
         if each["n"]:
             last = each["rougeL"]
-            cells = [f"{each[name]['f1']:.3f}" for name in ("rouge1", "rouge2", "rougeL")]
-            table.add_row(each["length"], f"{each['n']:,}", *cells, f"{last['low']:.3f} to {last['high']:.3f}")
-    _show(table)
-    missing = (
-        f"; {found['missing']:,} of {found['questions']:,} without an answer or a reference" if found["missing"] else ""
-    )
-    written = f"; they are in {out}" if out else ""
-    typer.echo(f"F1 of {found['n']:,} answers{missing}{written}")
+            interval = "-" if last["low"] is None else f"{last['low']:.3f} to {last['high']:.3f}"
+            scores = [f"{each[name]['f1']:.3f}" for name in ("rouge1", "rouge2", "rougeL")]
+            rows.append((each["length"], f"{each['n']:,}", *scores, interval))
+    _show(table_of(columns, rows))
+    told = [
+        f"{found['empty']:,} empty" if found["empty"] else "",
+        f"{found['missing']:,} of {found['questions']:,} without an answer or a reference" if found["missing"] else "",
+        f"{found['duplicated']:,} more of the same questions left out" if found["duplicated"] else "",
+        f"they are in {out}" if out else "",
+    ]
+    typer.echo("; ".join([f"F1 of {found['n']:,} answers", *filter(None, told)]))
 
 
 def convert(
-    answers: _AnswersFile,
+    answers: Annotated[Path, typer.Option(help="A file of answer or rank.", show_default=False)],
     out: Annotated[Path, typer.Option(help="The file to write.", show_default=False)],
     to: Annotated[str, typer.Option(help="fastchat or alpaca_eval.", show_default=False)],
     sample: _Sample = 0,

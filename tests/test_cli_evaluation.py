@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from importlib.util import find_spec
 
@@ -35,14 +36,16 @@ def test_judging_by_the_command_line(endpoint, sides, tmp_path):
     assert "12 requests, 0 of them in the ledger, 12 to send" in planned and "at most; prices of 20" in planned
     assert not endpoint.asked and not (tmp_path / "j.jsonl").exists()
     shown = run(*judging, "--out", tmp_path / "j.jsonl")
-    assert "6 of 6" in shown and f"{100 * (sum(MINE) + 3) / (sum(THEIRS) + 3):.1f}% [" in shown
+    assert "6 of 6" in shown and f"{100 * (sum(MINE) + 3) / (sum(THEIRS) + 3):.1f}%" in shown
     for name, cell in (("win", "2 (33%)"), ("tie", "1 (17%)"), ("loss", "3 (50%)"), ("first place is worth", "+1.00 ")):
-        assert re.search(rf"^ {name} +{re.escape(cell)}", shown, re.MULTILINE), shown
+        assert re.search(rf"^ +{name} +{re.escape(cell)}", shown, re.MULTILINE), shown
+    assert re.search(r"^ win rate, ties as halves +41\.7% \[\d\d\.\d, \d\d\.\d\]", shown, re.MULTILINE), shown
+    assert "generic (2)" in shown and "coding (1)" in shown and re.search(r"^ +local:mine +$", shown, re.MULTILINE)
     assert "12 requests sent" in shown and "the verdicts are in" in shown
     assert "is there already" in run(*judging, "--out", tmp_path / "j.jsonl", code=1)
     alone = run("judge", "--answers", mine, "--teacher", "openai:gpt-4", "--single", "--out", tmp_path / "s.jsonl")
     assert "mean score" in alone and "6 of 6" in alone
-    assert "only against a baseline" in run(
+    assert "name one with --baseline, or judge answers alone (--single" in run(
         "judge", "--answers", mine, "--teacher", "openai:gpt-4", "--out", tmp_path / "x.jsonl", code=1
     )
 
@@ -76,7 +79,29 @@ def test_groups_are_columns(endpoint, tmp_path):
     shown = run(*judging, "--baseline", write(tmp_path / "b.jsonl", base))
     head = next(part for part in shown.splitlines() if "rank 1" in part)
     assert head.split() == ["rank", "1", "rank", "2", "B"]
-    assert "100.0% [" in shown and "71.4% [" in shown  # 21 and 15 of 21 points
+    assert " 100.0% " in shown and " 71.4% " in shown  # 21 and 15 of 21 points
+
+
+def test_names_with_brackets_stand_in_the_table_as_they_are(endpoint, tmp_path):
+    endpoint.script = scripted(first_bonus=0.5)
+    names = {"category": "math [/b] x", "teacher": "local:/tmp/m[bold]"}
+    mine, theirs = (
+        write(tmp_path / f"{name}.jsonl", [line(k, worth(4 + (k * step) % 5), **names) for k in range(12)])
+        for name, step in (("a", 1), ("b", 2))
+    )
+    shown = run(
+        "judge", "--answers", mine, "--baseline", theirs, "--teacher", "openai:m", "--out", tmp_path / "j.jsonl"
+    )
+    assert "  math [/b] x (12) " in shown and " m[bold]" in shown
+    assert re.search(r"^ relative score +\d+\.\d% \[\d+\.\d, \d+\.\d\]", shown, re.MULTILINE), shown
+    assert re.search(r"^ first place is worth +\+0\.50 points \[\+\d\.\d\d, \+\d\.\d\d\]", shown, re.MULTILINE), shown
+
+
+def test_measuring_tells_what_does_not_count(tmp_path):
+    right = {"reference": "A cod fish."}
+    rows = [line(1, "A cod.", **right), line(1, "No.", **right), line(2, " ", **right), line(3, None, **right)]
+    shown = run("rouge", "--answers", write(tmp_path / "a.jsonl", rows))
+    assert "F1 of 2 answers; 1 empty; 1 of 3 without an answer or a reference; 1 more of the same questions" in shown
 
 
 def test_translating_measuring_and_converting(endpoint, tmp_path):
@@ -117,7 +142,7 @@ def test_the_paper_and_a_report(endpoint, sides, tmp_path):
 
 
 @pytest.mark.skipif(find_spec("nltk") is None, reason="pip install '.[human]'")
-def test_rating_by_the_command_line(sides, tmp_path):
+def test_rating_by_the_command_line(sides, tmp_path, monkeypatch):
     pairs, _ = find_pairs(*sides, attention=0, seed=0)
     settings = {"ours": "a", "baseline": "b", "seed": 0, "per_question": 1, "attention": 0, "raters": None}
     study = Study.create(tmp_path / "study", pairs, settings)
@@ -126,6 +151,12 @@ def test_rating_by_the_command_line(sides, tmp_path):
     study.close()
     shown = run("rate", "tally", "--out", tmp_path / "study")
     assert "6 ratings of 6 of 6 questions by 1 raters" in shown and shown.count("100.0% [") == 3
+    (tmp_path / "study" / "tally.json").unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr("os.access", lambda _, mode, **__: not mode & os.W_OK)
+        shown = run("rate", "tally", "--out", tmp_path / "study")
+    assert "6 ratings of 6" in shown and "cannot be written, so tally.json and the pies are not in it" in shown
+    assert not (tmp_path / "study" / "tally.json").exists()
     tasks = tmp_path / "tasks.json"
     assert "6 tasks in" in run("rate", "export", "--out", tmp_path / "study", "--file", tasks, "--format", "argilla")
     out = ("rate", "export", "--out", tmp_path / "study", "--file", tasks, "--format", "argilla")
