@@ -16,7 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from gpt4_instruct.errors import IncompleteError, OutputExistsError, SourceError, UnknownNameError, UsageError
+from gpt4_instruct.errors import (
+    IncompleteError,
+    OutputError,
+    OutputExistsError,
+    SourceError,
+    UnknownNameError,
+    UsageError,
+)
 from gpt4_instruct.evaluation.answers import answer, read_answers, render_question, summary_path, teacher_spec
 from gpt4_instruct.evaluation.questions import Question, read_questions
 from gpt4_instruct.generation import batches, delays
@@ -254,6 +261,14 @@ def test_answers_that_do_not_come_leave_no_file_and_the_others_are_kept(endpoint
     endpoint.script = lambda request, count: "Fine."
     result = answer(questions, "openai:m", tmp_path / "answers.jsonl", n=2)
     assert (result.asked, result.reused) == (2, 4)
+
+
+def test_nothing_is_asked_where_the_answers_could_not_be_written(endpoint, questions, tmp_path):
+    with pytest.raises(OutputError, match=r"cannot write .*x\.jsonl"):
+        answer(questions, "openai:m", questions / "x.jsonl")
+    with pytest.raises(UsageError, match="holds the questions"):
+        answer(questions, "openai:m", questions, overwrite=True)
+    assert not endpoint.asked
 
 
 def test_batches_answer_too(questions, tmp_path, monkeypatch):

@@ -152,6 +152,8 @@ def answer(
     started = time.monotonic()
     _check(n, temperature, top_p, max_tokens, limit, concurrency, template)
     file = _free(Path(out).expanduser(), overwrite=overwrite)
+    if isinstance(questions, str | Path) and file.resolve() == Path(questions).expanduser().resolve():
+        raise UsageError(f"{file} holds the questions: name another file with --out")
     spec = teacher_spec(model) if isinstance(model, str) else model
     name, asked = read_questions(questions, limit)
     teacher = connect(spec)
