@@ -17,9 +17,15 @@ _Format = Annotated[str, typer.Option("--format", help="mturk, argilla or label_
 
 @rate_app.command("serve")
 def serve(
-    answers: Annotated[Path, typer.Option(help="The model's: a file of answer or rank.", show_default=False)],
+    answers: Annotated[
+        Path, typer.Option(help="The model's: a file of answer, rank, FastChat or AlpacaEval.", show_default=False)
+    ],
     baseline: Annotated[Path, typer.Option(help="Those that it is compared with.", show_default=False)],
     out: _Study,
+    questions: Annotated[
+        str | None,
+        typer.Option(help="Where neither file holds them: a file, or a name as for answer.", show_default=False),
+    ] = None,
     host: Annotated[str, typer.Option(help="The address to listen on; others than this need --token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes any that is free.")] = 7860,
     token: Annotated[
@@ -46,6 +52,7 @@ def serve(
         answers,
         baseline,
         out,
+        questions=questions,
         host=host,
         port=port,
         token=token,

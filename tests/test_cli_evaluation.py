@@ -168,6 +168,13 @@ def test_rating_by_the_command_line(sides, tmp_path, monkeypatch):
     )
     serving = ("rate", "serve", "--answers", sides[0], "--baseline", sides[1], "--out", tmp_path / "other")
     assert "token" in run(*serving, "--host", "0.0.0.0", code=1)
+    if find_spec("gradio"):
+        theirs = write(tmp_path / "theirs.jsonl", [{"question_id": number, "text": "Yes."} for number in range(6)])
+        serving = ("rate", "serve", "--answers", theirs, "--baseline", theirs, "--out", tmp_path / "other")
+        assert "has no text of question 0: name a file of the questions with --questions" in run(*serving, code=1)
+        asked = write(tmp_path / "asked.jsonl", [{"question_id": number, "text": "Is it?"} for number in range(6)])
+        # With questions it goes on to the next thing that cannot work.
+        assert "no answer is long enough" in run(*serving, "--questions", asked, code=1)
 
 
 def test_rating_without_votes(tmp_path, sides):

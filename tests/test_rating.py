@@ -127,6 +127,53 @@ def test_checks_set_a_real_answer_beside_none_or_a_scrambled_one(tmp_path):
     assert {each.key for each in find_pairs(*two_files(tmp_path, 40), seed=1)[0]}.isdisjoint(each.key for each in pairs)
 
 
+def test_short_answers_in_chinese_are_long_enough_for_a_check(tmp_path):
+    for texts, expected in (
+        (("早睡早起，少喝咖啡。", "不知道。"), "早睡早起，少喝咖啡。"),
+        (("No, not that much.", "早睡早起，少喝咖啡。"), "早睡早起，少喝咖啡。"),
+        (("哈" * 9, "嗯。"), "哈" * 9),
+    ):
+        files = [write(tmp_path / f"{n}.jsonl", [line("1", text)]) for n, text in enumerate(texts)]
+        pairs, _ = find_pairs(files[0], files[1])
+        good, bad = sorted((pairs[1].ours, pairs[1].baseline), key=lambda text: text != expected)
+        assert good == expected and bad != expected
+    with pytest.raises(UsageError, match="no answer is long enough"):
+        find_pairs(write(tmp_path / "a.jsonl", [line("1", "不知道。")]), files[0].with_name("a.jsonl"))
+
+
+FASTCHAT = [{"question_id": n, "text": f"theirs {n}", "model_id": "vicuna"} for n in (1, 2, 3)]
+LLM_JUDGE = [{"question_id": n, "choices": [{"index": 0, "turns": [f"theirs {n}", "x"]}]} for n in (1, 2, 3)]
+ALPACA_EVAL = [{"instruction": f"Question {n}?", "output": f"theirs {n}", "generator": "m"} for n in (3, 2, 1)]
+
+
+@pytest.mark.parametrize("rows", [FASTCHAT, LLM_JUDGE, ALPACA_EVAL], ids=["fastchat", "llm_judge", "alpaca_eval"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_files_of_fastchat_and_alpaca_eval_are_rated_beside_ours(tmp_path, rows, turned):
+    ours = write(tmp_path / "a.jsonl", [line(str(n), f"mine {n}") for n in (1, 2)] + [line("4", None, instruction="")])
+    files = [ours, write(tmp_path / "b.jsonl", rows)]
+    pairs, left_out = find_pairs(*reversed(files) if turned else files, attention=0)
+    found = {(each.question, each.instruction, *sorted((each.ours, each.baseline))) for each in pairs}
+    assert found == {(f"{n}", f"Question {n}?", f"mine {n}", f"theirs {n}") for n in (1, 2)}
+    assert all(each.ours.startswith("theirs" if turned else "mine") for each in pairs)
+    assert left_out["only_in_answers" if turned else "only_in_baseline"] == 1
+
+
+def test_where_no_file_holds_the_questions_they_are_named(tmp_path):
+    files = [write(tmp_path / f"{n}.jsonl", [{**row, "text": f"{n}: {row['text']}"} for row in FASTCHAT]) for n in "ab"]
+    with pytest.raises(SourceError, match=r"a.jsonl has no text of question 1: name a file .* with --questions"):
+        find_pairs(*files, attention=0)
+    asked = [{"question_id": n, "text": f"What is {n}?", "category": "math"} for n in (1, 2, 3)]
+    pairs, left_out = find_pairs(*files, questions=write(tmp_path / "q.jsonl", asked), attention=0)
+    assert [(each.question, each.instruction, each.ours) for each in pairs] == [
+        (f"{n}", f"What is {n}?", f"a: theirs {n}") for n in (1, 2, 3)
+    ]
+    assert left_out == {}
+    with pytest.raises(SourceError, match="one file has ids and no questions"):
+        find_pairs(files[0], write(tmp_path / "c.jsonl", ALPACA_EVAL))
+    both = write(tmp_path / "c.jsonl", ALPACA_EVAL)
+    assert [each.question for each in find_pairs(both, both, attention=0)[0]] == ["1", "2", "3"]
+
+
 # --- who rates what, and how it is shown ----------------------------------------------------------------------------
 
 

@@ -30,6 +30,7 @@ def serve(
     baseline: str | Path,
     out: str | Path,
     *,
+    questions: Any = None,
     host: str = "127.0.0.1",
     port: int = 7860,
     token: str | None = None,
@@ -46,9 +47,10 @@ def serve(
     told apart by their names only: who types another's name goes on as that one.
 
     Args:
-        answers: of the model that is rated; a file that `answers.answer` or `ranking.rank` wrote.
-        baseline: of the model that it is compared with.
+        answers: of the model that is rated; a file of any shape in `answer_files`, or one of `ranking.rank`.
+        baseline: of the model that it is compared with; likewise.
         out: a folder for the votes; see the top of `rating`.
+        questions: the questions, where neither file holds them (FastChat's do not); whatever `read_questions` reads.
         host: the address to listen on; any but this computer's own needs a token.
         port: 0 takes any that is free.
         token: a password of 12 characters or more that is in the links, and that every request needs.
@@ -77,7 +79,7 @@ def serve(
     if per_question < 1 or (names is not None and per_question > len(names)):
         there = "" if names is None else f", and at most the {len(names)} raters"
         raise UsageError(f"per_question is {per_question}, but must be 1 or more{there}")
-    pairs, left_out = find_pairs(answers, baseline, attention=attention, seed=seed)
+    pairs, left_out = find_pairs(answers, baseline, questions=questions, attention=attention, seed=seed)
     ours_name, baseline_name = _called(Path(answers), Path(baseline))
     settings = {
         "ours": ours_name,
