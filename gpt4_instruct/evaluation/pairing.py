@@ -195,7 +195,8 @@ def _paired(pairs: list[Pair], common: int, sides: Sequence[_Side], differ: Sequ
             warnings.append(f"{side.name} has {_several(count, 'empty answer')}, judged as not given")
     if any(side.facts["only_here"] for side in sides):
         lacking = ", ".join(f"{side.facts['only_here']} only in {side.name}" for side in sides)
-        warnings.append(f"the two sides cover different questions ({lacking}): only the {common} common ones count")
+        counts = f": only the {common} common ones count" if common else ""
+        warnings.append(f"the two sides cover different questions ({lacking}){counts}")
     if differ:
         warnings.append(
             f"different questions have the same id on the two sides, {_several(len(differ), 'time')}: they are left out"
