@@ -88,8 +88,14 @@ def paper_table(numbers: dict[str, Any]) -> Table:
     doubts = [f"{' / '.join(each['where'])} is doubtful: {each['why']}" for each in numbers["doubts"]]
     if "mine" in numbers and not ours:
         doubts.append(
-            "Nothing of the run is of a comparison that the paper makes: its baselines are GPT-4 and ChatGPT."
+            "Nothing of the run is of a comparison that the paper makes: its baselines are GPT-4 and ChatGPT, its judge"
+            " is GPT-4, its questions are 80."
         )
+    for each in numbers.get("mine", {}).get("read", ()):
+        if each.get("other"):
+            doubts.append(f"{each['file']} is not beside the paper's: {each['other']}")
+        if each["kind"] == "judge" and each["warnings"]:
+            doubts.append(f"{each['file']}: {each['warnings']}")
     table.caption = Text("\n".join([*doubts, numbers["no_intervals"]]))
     heads = ("", "paper", "ours", "interval", "difference", "the paper's is") if ours else ("", "sums of scores", "%")
     for name in heads:

@@ -157,8 +157,9 @@ def test_the_same_facts_stand_beside_the_paper(run):
     assert mine["unread"] == []
     assert sorted(each["kind"] for each in mine["read"]) == ["groups", "judge", "rouge", "tally"]
     judged = json.loads((run / "j.summary.json").read_text())["relative_score"]
-    assert mine["vicuna80"]["vs_gpt4"] == {"openai:gpt-4": [judged["model_sum"], judged["baseline_sum"]]}
-    assert list(mine["rank_groups"]["vs_gpt4"]) == ["1", "2", "B"], "the baseline's model is in the summary of a group"
+    of = "against openai:gpt-4: 2 questions, judge gpt-4"  # too few for the paper's comparison
+    assert mine["other"][of]["openai:gpt-4"] == [judged["model_sum"], judged["baseline_sum"]]
+    assert {"group 1", "group 2", "group B"} < set(mine["other"][of]), "the baseline is in the summary of a group"
     assert mine["human_hhh"] == {"mine_vs_script>": {"n": 1, "ours_baseline_tie": {
         "helpfulness": [1, 0, 0], "honesty": [0, 0, 1], "harmlessness": [0, 1, 0]}}}  # fmt: skip
 

@@ -4,7 +4,8 @@
      "derived": {"vicuna80": {"vs_gpt4": {"LLaMA-13B": 71.08..., ...}, ...}, ...    under the same keys, what follows
      "score_histograms": {"gpt4": {"0": 16, ...}, ...}
      "doubts": [{"where": ["vicuna80", "vs_chatgpt", "GPT-4"], "why": ...}, ...]
-     "mine": {...}              a run's, in the same shape, with "derived" and "intervals" under the same keys
+     "mine": {...}              a run's, in the same shape, with "derived" and "intervals" under the same keys, and
+                                what is of no comparison that the paper makes; see `paper_mine`
      "differences": [...]}      a run's numbers beside the paper's, see `paper_beside`
 
 The paper's values are in ``paper_values.json``, with where they are from. What is derived is computed here each time.
@@ -86,7 +87,7 @@ def derive(numbers: Mapping[str, Any], score_histograms: Mapping[str, Mapping[st
             for group, pairs in numbers[section].items()
             if isinstance(pairs, dict)
         }
-        for section in PAIRED
+        for section in (*PAIRED, "other")
         if section in numbers
     }
     if "human_hhh" in numbers:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-__all__ = ["compare", "counterpart", "family"]
+__all__ = ["GROUPS", "VOTED", "compare", "counterpart", "family"]
 
 GROUPS = {
     ("vicuna80", "vs_gpt4"): "80 questions, against GPT-4",
@@ -17,6 +17,8 @@ GROUPS = {
     ("chinese", "translated_answers_vs_gpt4_translated"): "Chinese: translated answers, against GPT-4's translated",
     ("chinese", "chinese_questions_vs_gpt4_translated"): "Chinese: answers to Chinese, against GPT-4's translated",
 }
+VOTED = ("Alpaca", "GPT-4")  # whom people compared LLaMA-GPT4 with
+_ROWS = 52_002  # answers that the paper's verb-noun pairs are of
 # How the names of models begin, in small letters and digits, and what the paper calls the like of them.
 _KNOWN = {
     "alpacagpt4": "LLaMA-GPT4",
@@ -28,11 +30,11 @@ _KNOWN = {
     "bard": "Bard",
     "chatgpt": "ChatGPT",
     "gpt35": "ChatGPT",
-    "gpt4": "GPT-4",
     "textdavinci003": "text-davinci-003",
     "optiml": "icm-1.3b",
     "icm13b": "icm-1.3b",
 }
+_GPT4 = re.compile(r"gpt[-_ ]?4([-_ ]?(turbo|32k|\d{4}).*)?")  # gpt-4o, gpt-4.1 and the like are others
 _OURS = "LLaMA-GPT4"
 
 
@@ -62,8 +64,13 @@ def family(name: str) -> str | None:
 
     >>> family("LLaMA-GPT4-7B"), family("models/vicuna-7b"), family("gpt-3.5-turbo"), family("my-model")
     ('LLaMA-GPT4', 'Vicuna', 'ChatGPT', None)
+    >>> family("gpt-4-0613"), family("openai:gpt-4-turbo"), family("gpt-4o-mini"), family("gpt-4.1")
+    ('GPT-4', 'GPT-4', None, None)
     """
-    plain = re.sub(r"[^a-z0-9]", "", re.split(r"[/\\:]", name.rstrip("/\\"))[-1].lower())
+    last = re.split(r"[/\\:]", name.rstrip("/\\"))[-1].lower()
+    if _GPT4.fullmatch(re.sub(r" \(\d+\)$", "", last)):  # the number behind a second one of that name
+        return "GPT-4"
+    plain = re.sub(r"[^a-z0-9]", "", last)
     begins = [each for each in _KNOWN if plain.startswith(each)]
     return _KNOWN[max(begins, key=len)] if begins else None
 
@@ -75,9 +82,9 @@ def compare(numbers: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         numbers: with ``mine`` and what is derived of both.
 
     Yields:
-        ``{"what", "unit", "paper_name", "paper", "name", "value", "low", "high", "difference", "doubt"}``: ``low`` and
-        ``high`` bound the run's value and are none where no interval is known; ``doubt`` says what is wrong with the
-        paper's value, or is none.
+        ``{"what", "unit", "paper_name", "paper", "name", "value", "low", "high", "difference", "doubt", "of"}``:
+        ``low`` and ``high`` bound the run's value and are none where no interval is known; ``doubt`` says what is wrong
+        with the paper's value, and ``of`` how many things both are of where these need not be the same; or are none.
     """
     mine, derived = numbers["mine"], numbers["derived"]
     doubts = {tuple(each["where"]): each["why"] for each in numbers["doubts"]}
@@ -95,24 +102,30 @@ def compare(numbers: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             else:
                 yield _beside(what, "%", (other, paper), (name, value), bounds, doubt)
     for pair, criteria in mine["derived"].get("human_hhh", {}).items():
-        other_pair = next((each for each in derived["human_hhh"] if family(each.split("_vs_")[1]) == family(
-            pair.partition("_vs_")[2])), "LLaMA-GPT4_vs_Alpaca")  # fmt: skip
+        baseline = family(pair.rpartition("_vs_")[2])
+        if baseline not in VOTED:
+            continue
+        other_pair = f"{_OURS}_vs_{baseline}"
+        voted = f"{mine['human_hhh'][pair]['n']:,} votes; the paper: {numbers['human_hhh'][other_pair]['n']:,}"
         for criterion, shares in criteria.items():
             paper_shares = derived["human_hhh"][other_pair].get(criterion)
             bounds = intervals.get("human_hhh", {}).get(pair, {}).get(criterion) or [None] * 3
             for place, of in enumerate(("ours better", "baseline better", "tie")):
                 paper = paper_shares and paper_shares[place]
                 yield _beside(
-                    f"{criterion}, {of}", "%", (other_pair, paper), (pair, shares[place]), bounds[place], None
+                    f"{criterion}, {of}", "%", (other_pair, paper), (pair, shares[place]), bounds[place], None, voted
                 )
     yield from _compare_rouge(numbers["unnatural_rougeL"], mine.get("unnatural_rougeL", {}), intervals)
     for name, facts in mine["derived"].get("judge_scores", {}).items():
         other = counterpart(name, list(derived["judge_scores"])) or "gpt4"
         paper = derived["judge_scores"][other]["mean"]
-        yield _beside("mean score of the judge", "points", (other, paper), (name, facts["mean"]), None, None)
+        of = f"{facts['n']:,} scores; the paper: {derived['judge_scores'][other]['n']:,}"
+        yield _beside("mean score of the judge", "points", (other, paper), (name, facts["mean"]), None, None, of)
     for name, count in mine.get("verb_noun", {}).get("unique_pairs", {}).items():
         paper = numbers["verb_noun"]["unique_pairs"]["GPT-4"]
-        yield _beside("different verb-noun pairs", "pairs", ("GPT-4", paper), (name, count), None, None)
+        answers = mine["verb_noun"].get("answers", {}).get(name)
+        of = f"{'?' if answers is None else f'{answers:,}'} answers; the paper: {_ROWS:,}"
+        yield _beside("different verb-noun pairs", "pairs", ("GPT-4", paper), (name, count), None, None, of)
 
 
 def _compare_rouge(paper: Mapping[str, Any], mine: Mapping[str, Any], intervals: Mapping[str, Any]) -> Iterator[Any]:
@@ -136,6 +149,7 @@ def _beside(
     mine: tuple[str, float | None],
     bounds: Sequence[float] | None,
     doubt: str | None,
+    of: str | None = None,
 ) -> dict[str, Any]:
     low, high = bounds or (None, None)
     difference = None if paper[1] is None or mine[1] is None else mine[1] - paper[1]
@@ -150,4 +164,5 @@ def _beside(
         "high": high,
         "difference": difference,
         "doubt": doubt,
+        "of": of,
     }

@@ -1,29 +1,35 @@
 """A run's own numbers in the shape of the paper's, from whatever facts its folder holds: judged answers, votes, ROUGE,
 statistics. See `paper` for the shape; which file is what is told by its content (`run_facts`).
 
-Beside the paper's sections there are ``intervals``, under the same keys; ``other``, judged answers of no comparison
-that the paper makes; ``lengths`` of answers; ``read`` and ``unread``, the files.
+Beside the paper's sections there are ``intervals``, under the same keys; ``other`` and ``other_rougeL``, what cannot
+be held against a number of the paper's; ``lengths`` of answers; ``read`` and ``unread``, the files.
 
 Of which comparison judged answers are is told by the file's name where it holds a comparison's, such as
-``translated_answers_vs_gpt4_generated.summary.json``; else by the baseline's name, which begins like the paper's.
+``translated_answers_vs_gpt4_generated.summary.json``; else by the baseline's name. They stand beside the paper's only
+where they are of as many questions, by GPT-4, against the same baseline; ROUGE, where the references are the paper's;
+votes, where the baseline is one of the paper's. Of any other file, ``read`` says in ``other`` why it does not.
 """
 
 from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from gpt4_instruct.errors import OutputError
-from gpt4_instruct.evaluation.paper_beside import GROUPS, family
+from gpt4_instruct.evaluation.judge_pairs import judge_name, side_name, stem, swapped_warnings
+from gpt4_instruct.evaluation.paper_beside import GROUPS, VOTED, family
 from gpt4_instruct.run_facts import Facts, find_facts
 from gpt4_instruct.storage import read_json
 
 __all__ = ["read_mine"]
 
 _BASELINES = {"GPT-4": "vs_gpt4", "ChatGPT": "vs_chatgpt"}
+_QUESTIONS = 80  # in each of the paper's comparisons by a judge
+_REFERENCES = {"0-2": 5089, "3-5": 868, "6-10": 936, ">10": 2107, "ALL": 9000}  # the paper's, by their lengths
 
 
 def read_mine(folder: Path) -> dict[str, Any]:
@@ -36,7 +42,9 @@ def read_mine(folder: Path) -> dict[str, Any]:
         OutputError: it is not there, or holds none of `_READERS` that can be read.
     """
     mine: dict[str, Any] = {"intervals": {}, "read": [], "unread": []}
-    for facts in find_facts([folder]):
+    found = find_facts([folder])
+    warnings = swapped_warnings(found)
+    for facts in found:
         shown = str(facts.file.relative_to(folder)) if folder.is_dir() else facts.file.name
         if facts.error is not None:
             mine["unread"].append({"file": shown, "why": facts.error})
@@ -47,7 +55,8 @@ def read_mine(folder: Path) -> dict[str, Any]:
                 why = f"is not as gpt4-instruct writes it: {type(error).__name__}, {error}"
                 mine["unread"].append({"file": shown, "why": why})
             else:
-                mine["read"].append({"file": shown, "kind": facts.kind, **told})
+                told["warnings"] = "; ".join([*told.get("warnings", []), *warnings.get(facts.file, [])])
+                mine["read"].append({"file": shown, "kind": facts.kind, "other": "", **told})
     if not mine["read"]:
         why = "; ".join(f"{each['file']} {each['why']}" for each in mine["unread"])
         raise OutputError(
@@ -61,22 +70,26 @@ def read_mine(folder: Path) -> dict[str, Any]:
 
 
 def _judge(mine: dict[str, Any], facts: Facts) -> dict[str, Any]:
-    model, baseline = _side(facts.content, "answers", _stem(facts.file)), _side(facts.content, "baseline")
-    section, group = _comparison(facts.file, baseline)
+    model, baseline = side_name(facts.content, "answers", stem(facts.file)), side_name(facts.content, "baseline")
+    judge, questions = judge_name(facts.content), facts.content["questions"]
+    section, group, other = _comparison(facts.file, facts.content, judge, {questions})
     told = _score(mine, facts.content, section, group, model)
-    return {"model": model, "baseline": baseline, **told, "warnings": "; ".join(facts.content.get("warnings") or [])}
+    told |= {"model": model, "baseline": baseline, "judge": judge, "other": other}
+    return {**told, "warnings": facts.content.get("warnings") or []}
 
 
 def _groups(mine: dict[str, Any], facts: Facts) -> dict[str, Any]:
     single = facts.file.with_name("group-B.summary.json")  # says more of both sides than the summary of all
     sides = {**facts.content, **(read_json(single) if single.is_file() else {})}
-    model, baseline = _side(sides, "answers", _stem(facts.file)), _side(sides, "baseline")
-    _, group = _comparison(facts.file, baseline)
-    section = "rank_groups" if group in _BASELINES.values() else "other"
+    model, baseline = side_name(sides, "answers", stem(facts.file)), side_name(sides, "baseline")
+    judge, groups = judge_name(sides), facts.content["groups"]
+    section, group, other = _comparison(facts.file, sides, judge, {each["questions"] for each in groups.values()})
+    section = "rank_groups" if section == "vicuna80" else "other"
     told: dict[str, Any] = {}
-    for name, each in facts.content["groups"].items():
-        told = _score(mine, each, section, group, str(name))
-    return {"model": model, "baseline": baseline, **told}
+    for name, each in groups.items():
+        told = _score(mine, each, section, group, f"group {name}" if section == "other" else str(name))
+    told |= {"model": model, "baseline": baseline, "judge": judge, "other": other}
+    return {**told, "warnings": facts.content.get("warnings") or []}
 
 
 def _score(mine: dict[str, Any], found: Mapping[str, Any], section: str, group: str, name: str) -> dict[str, Any]:
@@ -90,43 +103,49 @@ def _score(mine: dict[str, Any], found: Mapping[str, Any], section: str, group: 
     name = _distinct(name, held)
     held[name] = pair
     mine["intervals"].setdefault(section, {}).setdefault(group, {})[name] = interval
-    return {"questions": found.get("judged", "")}
+    judged, questions = found.get("judged", ""), found.get("questions", "")
+    return {"questions": f"{judged}" if judged == questions else f"{judged} of {questions}"}
 
 
-def _comparison(file: Path, baseline: str) -> tuple[str, str]:
-    """The section and the group of the paper that judged answers belong to."""
-    for section, group in GROUPS:
-        if section == "chinese" and group in file.name:
-            return section, group
-    group = next((group for _, group in GROUPS if group in file.name), _BASELINES.get(family(baseline) or "", ""))
-    return ("vicuna80", group) if group else ("other", f"against {baseline or 'a baseline without a name'}")
+def _comparison(file: Path, sides: Mapping[str, Any], judge: str, questions: set[int]) -> tuple[str, str, str]:
+    """The section and the group of the paper that judged answers belong to; or of others, and why they are others."""
+    baseline = side_name(sides, "baseline") or "a baseline without a name"
+    side = sides.get("baseline")
+    model_known = isinstance(side, Mapping) and bool(side.get("model"))
+    by_family = _BASELINES.get(family(baseline) or "", "")
+    named = [each for each in GROUPS if re.search(rf"{each[1]}(?![a-z0-9])", file.name)]  # none of vs_gpt4o
+    section, group = max(named, key=lambda each: len(each[1]), default=("vicuna80", by_family))
+    wanted = "ChatGPT" if group == "vs_chatgpt" else "GPT-4"
+    why = []
+    if questions != {_QUESTIONS}:
+        why.append(f"{_range(questions)} questions, not {_QUESTIONS}")
+    if family(judge) != "GPT-4":
+        why.append(f"judged by {judge or 'an unknown judge'}, not GPT-4")
+    if not group:
+        why.append(f"against {baseline}, not {' or '.join(_BASELINES)}")
+    elif model_known and family(baseline) != wanted:  # else the file's name is believed
+        why.append(f"against {baseline}, not {wanted}")
+    if not why:
+        return section, group, ""
+    of = f"against {baseline}: {_range(questions)} questions, judge {judge or 'unknown'}"
+    return "other", of, ", ".join(why)
 
 
-def _side(found: Mapping[str, Any], key: str, default: str = "") -> str:
-    """The name of a side: of its model where that is known, else of its file."""
-    value = found.get(key)
-    if isinstance(value, Mapping):
-        value = value.get("model") or value.get("file")
-    return _stem(Path(value)) if isinstance(value, str) and value else default
+def _range(values: set[int]) -> str:
+    """One number, or from the least to the most.
 
-
-def _stem(file: Path) -> str:
-    """A file's name without what all such files end in; a name that is none of a file stays.
-
-    >>> _stem(Path("out/mine.summary.json")), _stem(Path("mine.jsonl")), _stem(Path("gpt-3.5"))
-    ('mine', 'mine', 'gpt-3.5')
+    >>> _range({80}), _range({3, 5, 4})
+    ('80', '3 to 5')
     """
-    name = file.name
-    for ending in (".jsonl", ".json", ".summary"):
-        name = name.removesuffix(ending)
-    return name
+    least, most = min(values), max(values)
+    return f"{least}" if least == most else f"{least} to {most}"
 
 
 # --- votes, ROUGE, statistics ---------------------------------------------------------------------------------------
 
 
 def _tally(mine: dict[str, Any], facts: Facts) -> dict[str, Any]:
-    model, baseline = _side(facts.content, "ours", "ours"), _side(facts.content, "baseline", "baseline")
+    model, baseline = side_name(facts.content, "ours", "ours"), side_name(facts.content, "baseline", "baseline")
     counts: dict[str, list[int]] = {}
     intervals: dict[str, list[list[float]]] = {}
     for criterion, found in facts.content["criteria"].items():
@@ -137,26 +156,31 @@ def _tally(mine: dict[str, Any], facts: Facts) -> dict[str, Any]:
             intervals[criterion] = bounds
     n = max((sum(each) for each in counts.values()), default=0)
     held = mine.setdefault("human_hhh", {})
+    other = "" if family(baseline) in VOTED else f"against {baseline}, not {' or '.join(VOTED)}"
     name = _distinct(f"{model}_vs_{baseline}", held)
     held[name] = {"n": n, "ours_baseline_tie": counts}
     mine["intervals"].setdefault("human_hhh", {})[name] = intervals
-    return {"model": model, "baseline": baseline, "questions": facts.content.get("questions", "")}
+    return {"model": model, "baseline": baseline, "questions": facts.content.get("questions", ""), "other": other}
 
 
 def _rouge(mine: dict[str, Any], facts: Facts) -> dict[str, Any]:
     found = facts.content
-    called = facts.file.absolute().parent.name if facts.file.name == "rouge.json" else _stem(facts.file)
+    called = facts.file.absolute().parent.name if facts.file.name == "rouge.json" else stem(facts.file)
     buckets = found["buckets"]
     lengths, sizes = [each["length"] for each in buckets], [int(each["n"]) for each in buckets]
-    held = mine.setdefault("unnatural_rougeL", {"buckets": lengths, "n": sizes})
-    if held["buckets"] != lengths or held["n"] != sizes:
-        raise ValueError("its references are others than those of an earlier file")
-    name = _distinct(_side(found, "answers", called), held)
-    held[name] = [_number(each["rougeL"], "f1") if each["n"] else None for each in buckets]
-    mine["intervals"].setdefault("unnatural_rougeL", {})[name] = [
-        _bounds(each["rougeL"]) if each["n"] else None for each in buckets
-    ]
-    return {"model": name, "questions": found.get("n", ""), "warnings": f"lengths in {found.get('unit', 'words')}"}
+    values = [_number(each["rougeL"], "f1") if each["n"] else None for each in buckets]
+    bounds = [_bounds(each["rougeL"]) if each["n"] else None for each in buckets]
+    other = "" if dict(zip(lengths, sizes, strict=True)) == _REFERENCES else (
+        f"other references than the paper's: {sizes[-1]:,} by their lengths {', '.join(map(str, sizes[:-1]))}, the "
+        f"paper's {_REFERENCES['ALL']:,} {', '.join(str(n) for name, n in _REFERENCES.items() if name != 'ALL')}"
+    )  # fmt: skip
+    section = "other_rougeL" if other else "unnatural_rougeL"
+    held = mine.setdefault(section, {} if other else {"buckets": lengths, "n": sizes})
+    name = _distinct(side_name(found, "answers", called), held)
+    held[name] = {"buckets": lengths, "n": sizes, "rougeL": values} if other else values
+    mine["intervals"].setdefault(section, {})[name] = bounds
+    told = [f"lengths in {found.get('unit', 'words')}"]
+    return {"model": name, "questions": found.get("n", ""), "warnings": told, "other": other}
 
 
 def _statistics(mine: dict[str, Any], facts: Facts) -> dict[str, Any]:
@@ -165,6 +189,7 @@ def _statistics(mine: dict[str, Any], facts: Facts) -> dict[str, Any]:
         for name, part in parts.items():
             name = _distinct(name, mine.get("verb_noun", {}).get("unique_pairs", {}))
             mine.setdefault("verb_noun", {}).setdefault("unique_pairs", {})[name] = int(part["unique_pairs"])
+            mine["verb_noun"].setdefault("answers", {})[name] = part.get("answers")
             if "words" in part:
                 mine.setdefault("lengths", {})[name] = part["words"]
         for source, score, count in _csv(facts.file.with_name(f"scores{suffix}.csv")):

@@ -25,9 +25,9 @@ def difference_rows(differences: Sequence[Mapping[str, Any]]) -> list[list[str]]
     """Cells under `DIFFERENCE_HEADS` for what `evaluation.paper_beside.compare` found.
 
     >>> found = {"what": "tie", "unit": "%", "paper_name": "A", "paper": 26.14, "name": "B", "value": 20.0,
-    ...          "low": 15.0, "high": 26.5, "difference": -6.14, "doubt": None}
+    ...          "low": 15.0, "high": 26.5, "difference": -6.14, "doubt": None, "of": "9 votes; the paper: 704"}
     >>> difference_rows([found])
-    [['tie, %', '26.1', 'A', '20.0', 'B', '15.0 to 26.5', '-6.1', 'inside']]
+    [['tie, %', '26.1', 'A', '20.0', 'B', '15.0 to 26.5', '-6.1', 'inside; 9 votes; the paper: 704']]
     """
     rows = []
     for each in differences:
@@ -36,6 +36,8 @@ def difference_rows(differences: Sequence[Mapping[str, Any]]) -> list[list[str]]
         if each["low"] is not None and each["paper"] is not None:
             inside = each["low"] <= each["paper"] <= each["high"]
             notes.append("inside" if inside else "outside")
+        if each["of"] is not None:
+            notes.append(each["of"])
         rows.append(
             [
                 each["what"] + (", %" if each["unit"] == "%" else ""),
@@ -62,10 +64,13 @@ def paper_tables(numbers: Mapping[str, Any]) -> Iterator[Table]:
         yield "Ours beside the paper's", DIFFERENCE_HEADS, difference_rows(numbers["differences"])
     doubts = [[" / ".join(each["where"]), each["why"]] for each in numbers["doubts"]]
     yield "Doubtful numbers", ["number", "why"], [*doubts, ["all relative scores", numbers["no_intervals"]]]
+    if not own.get("lengths"):
+        why = "the paper has no counts of its answers' lengths; paper --mine draws a run's, of which stats was asked"
+        yield "Not drawn", ["picture", "why"], [["lengths", why]]
     if own.get("unread"):
         yield "Not read of the run", ["file", "why"], [[each["file"], each["why"]] for each in own["unread"]]
     if own.get("read"):
-        heads = ["file", "what", "model", "baseline", "questions", "told with it"]
+        heads = ["file", "what", "model", "baseline", "judge", "questions", "not beside the paper's", "told with it"]
         yield "Read of the run", heads, [[f"{each.get(key, '')}" for key in _READ] for each in own["read"]]
     yield (
         "Relative scores",
@@ -91,6 +96,9 @@ def paper_tables(numbers: Mapping[str, Any]) -> Iterator[Table]:
             *_rouge(own.get("unnatural_rougeL", {}), _OURS),
         ],
     )
+    if own.get("other_rougeL"):
+        heads = ["model", "words in the reference", "n", "ROUGE-L", "interval"]
+        yield "ROUGE-L of ours on other references than the paper's", heads, list(_other_rouge(own))
     yield "Scores of the judge", ["model", "answers", "mean", "sd", "zeros", "commonest"], [
         [f"{name} ({whose})", f"{each['n']:,}", f"{each['mean']:.3f}", f"{each['sd']:.3f}", f"{each['zeros']:,}",
          f"{each['mode']:g}"]
@@ -108,7 +116,7 @@ def paper_tables(numbers: Mapping[str, Any]) -> Iterator[Table]:
     )
 
 
-_READ = ("file", "kind", "model", "baseline", "questions", "warnings")
+_READ = ("file", "kind", "model", "baseline", "judge", "questions", "other", "warnings")
 
 
 def between(bounds: Sequence[float | None] | None, digits: int = 1) -> str:
@@ -159,3 +167,11 @@ def _rouge(rouge: Mapping[str, Any], whose: str) -> Iterator[list[str]]:
     for name, values in rouge.items():
         if name not in ("buckets", "n", "note"):
             yield [f"{name} ({whose})", *(_value(value, 4) for value in values)]
+
+
+def _other_rouge(own: Mapping[str, Any]) -> Iterator[list[str]]:
+    for name, found in own["other_rougeL"].items():
+        bounds = own["intervals"]["other_rougeL"][name]
+        for row in zip(found["buckets"], found["n"], found["rougeL"], bounds, strict=True):
+            length, n, value, interval = row
+            yield [name, length, f"{n:,}", _value(value, 4), between(interval, 4)]
