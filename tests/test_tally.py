@@ -139,6 +139,9 @@ def test_the_interval_covers_where_raters_of_a_question_say_the_same():
         alone = share_interval(ours["votes"], 120)
         covered["independent"] += alone.low <= 0.5 <= alone.high
     assert covered["votes"] >= 0.91 * 200  # three standard errors under .95 are .904
+    # Raters who do not follow the question tell as much as so many questions would.
+    apart = _shares([chooser.choices(CHOICES[:2], k=3) for _ in range(40)], 0.95)["ours"]
+    assert apart["high"] - apart["low"] < 0.75 * (share_interval(20, 40).high - share_interval(20, 40).low)
     nothing = _shares(votes, 0.95)["tie"]
     assert (nothing["low"], nothing["high"]) == (0.0, share_interval(0, 40).high), "never a certainty"
     assert covered["independent"] <= 0.88 * 200, "or this would show nothing"
