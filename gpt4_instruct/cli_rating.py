@@ -130,6 +130,9 @@ def tally(
         f"{found.ratings:,} ratings of {found.rated:,} of {found.questions:,} questions by {len(found.raters):,} raters"
         f"{failed}"
     )
+    if found.ratings:
+        kinds = dict.fromkeys(counted["interval"] for counted in found.criteria.values())
+        typer.echo(f"in brackets: 95% intervals ({', '.join(kinds)})")
     if not writable:
         typer.echo(f"{out} cannot be written, so tally.json and the pies are not in it: copy the folder to have them")
         return

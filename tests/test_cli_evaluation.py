@@ -152,6 +152,7 @@ def test_rating_by_the_command_line(sides, tmp_path, monkeypatch):
     study.close()
     shown = run("rate", "tally", "--out", tmp_path / "study")
     assert "6 ratings of 6 of 6 questions by 1 raters" in shown and shown.count("100.0% [") == 3
+    assert "95% intervals (wilson)" in shown
     (tmp_path / "study" / "tally.json").unlink()
     with monkeypatch.context() as patched:
         patched.setattr("os.access", lambda _, mode, **__: not mode & os.W_OK)
