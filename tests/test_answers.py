@@ -266,8 +266,16 @@ def test_answers_that_do_not_come_leave_no_file_and_the_others_are_kept(endpoint
 def test_nothing_is_asked_where_the_answers_could_not_be_written(endpoint, questions, tmp_path):
     with pytest.raises(OutputError, match=r"cannot write .*x\.jsonl"):
         answer(questions, "openai:m", questions / "x.jsonl")
+    for length in (240, 300):
+        with pytest.raises(OutputError, match=r"cannot write .*File name too long"):
+            answer(questions, "openai:m", tmp_path / ("x" * length))
     with pytest.raises(UsageError, match="holds the questions"):
         answer(questions, "openai:m", questions, overwrite=True)
+    for name in ("a.json", "a.summary.json"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(OutputExistsError, match=r"a\.summary\.json is there already"):  # of a.json
+        answer(questions, "openai:m", tmp_path / "a.jsonl")
+    assert (tmp_path / "a.summary.json").read_text() == "{}"
     assert not endpoint.asked
 
 

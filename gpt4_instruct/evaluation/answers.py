@@ -33,6 +33,7 @@ from gpt4_instruct.errors import (
     TransientError,
     UsageError,
 )
+from gpt4_instruct.evaluation.asking_again import check_writable
 from gpt4_instruct.evaluation.questions import Question, read_questions
 from gpt4_instruct.generation.engine import Deferred, Engine
 from gpt4_instruct.generation.ledger import Ledger, default_path
@@ -44,7 +45,16 @@ from gpt4_instruct.registry import names
 from gpt4_instruct.storage import replacing, write_json
 from gpt4_instruct.teachers.base import BatchTeacher, Teacher, connect
 
-__all__ = ["TEMPLATES", "AnswersResult", "answer", "read_answers", "render_question", "summary_path", "teacher_spec"]
+__all__ = [
+    "TEMPLATES",
+    "AnswersResult",
+    "answer",
+    "free_file",
+    "read_answers",
+    "render_question",
+    "summary_path",
+    "teacher_spec",
+]
 
 TEMPLATES = ("auto", "alpaca", "chat")
 
@@ -151,12 +161,13 @@ def answer(
     """
     started = time.monotonic()
     _check(n, temperature, top_p, max_tokens, limit, concurrency, template)
-    file = _free(Path(out).expanduser(), overwrite=overwrite)
+    file = free_file(Path(out).expanduser(), overwrite=overwrite)
     if isinstance(questions, str | Path) and file.resolve() == Path(questions).expanduser().resolve():
         raise UsageError(f"{file} holds the questions: name another file with --out")
     spec = teacher_spec(model) if isinstance(model, str) else model
     name, asked = read_questions(questions, limit)
     teacher = connect(spec)
+    check_writable(file, summary_path(file))
     folder = _folder(spec)
     form = template if template != "auto" else form_of(folder) if folder else "chat"
     sampling = Sampling(temperature, top_p, max_tokens, seed)
@@ -386,9 +397,22 @@ def _check(
         raise UsageError(f"template is {template!r}, but must be one of {', '.join(TEMPLATES)}")
 
 
-def _free(file: Path, *, overwrite: bool) -> Path:
-    if file.is_dir():
+def free_file(file: Path, *, overwrite: bool) -> Path:
+    """The file itself, where it and the summary beside it may be written.
+
+    Raises:
+        OutputError: it is a folder, or there can be no such file.
+        OutputExistsError: without `overwrite`, it is there, or the summary is that of a file with another ending.
+    """
+    others = (file.with_suffix(ending) for ending in (".jsonl", ".json") if ending != file.suffix)
+    try:
+        folder, there = file.is_dir(), [file] if file.exists() else []
+        if not there and any(each.exists() for each in others) and summary_path(file).exists():
+            there = [summary_path(file)]
+    except OSError as error:
+        raise OutputError(f"cannot write {file}: {error.strerror or error}. Name another with --out") from error
+    if folder:
         raise OutputError(f"{file} is a folder: name a file, such as {file / 'answers.jsonl'}")
-    if file.exists() and not overwrite:
-        raise OutputExistsError(f"{file} is there already: --overwrite writes it anew, --out names another")
+    if there and not overwrite:
+        raise OutputExistsError(f"{there[0]} is there already: --overwrite writes it anew, --out names another")
     return file

@@ -207,14 +207,15 @@ def check_counts(**counts: int | None) -> None:
             raise UsageError(f"{name} is {value}, but must be 1 or more")
 
 
-def check_writable(file: Path) -> None:
+def check_writable(*files: Path) -> None:
     """Raises OutputError where a file could not be written later, when all is asked and paid; makes its folder."""
-    probe = file.with_name(f".{file.name}.{os.getpid()}")  # as `storage.replacing` names it
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {file}: {error.strerror or error}. Nothing was asked: name another with --out"
-        ) from error
+    for file in files:
+        probe = file.with_name(f".{file.name}.{os.getpid()}")  # as `storage.replacing` names it
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {file}: {error.strerror or error}. Nothing was asked: name another with --out"
+            ) from error

@@ -94,8 +94,7 @@ def begin(judging: Judging, groups: Sequence[Group], *, overwrite: bool, summary
         group.identity = identity(judging, group.paired.pairs)
         if group.file.is_dir():
             raise OutputError(f"{group.file} is a folder: name a file, such as {group.file / 'judgements.jsonl'}")
-        check_writable(group.file)
-        check_writable(summary_path(group.file))
+        check_writable(group.file, summary_path(group.file))
         if not overwrite:
             group.earlier = _failures(group.file, group.identity)
             beside = summary_path(group.file)  # alone, it is of this comparison where the same run was stopped

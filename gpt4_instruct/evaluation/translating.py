@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import Any
 
 import gpt4_instruct
-from gpt4_instruct.errors import OutputError, OutputExistsError, SourceError, UsageError
+from gpt4_instruct.errors import SourceError, UsageError
 from gpt4_instruct.evaluation.answer_files import check_apart, is_ours
-from gpt4_instruct.evaluation.answers import read_answers, summary_path, teacher_spec
+from gpt4_instruct.evaluation.answers import free_file, read_answers, summary_path, teacher_spec
 from gpt4_instruct.evaluation.asking_again import ask_all, check_counts, check_writable, opened
 from gpt4_instruct.evaluation.questions import read_questions
 from gpt4_instruct.evaluation.translation_lines import Line, asks_of, translated, without_question
@@ -110,15 +110,12 @@ def translate(
     if retries < 0:
         raise UsageError(f"retries is {retries}, but must be 0 or more")
     file = Path(out).expanduser()
-    if file.is_dir():
-        raise OutputError(f"{file} is a folder: name a file, such as {file / 'chinese.jsonl'}")
     check_apart(file, data, summary=True)
-    if file.exists() and not overwrite:
-        raise OutputExistsError(f"{file} is there already: --overwrite writes it anew, --out names another")
+    free_file(file, overwrite=overwrite)
     lines = list(islice(_lines(data), limit))
     spec = teacher_spec(teacher) if isinstance(teacher, str) else teacher
     translator, sampling = connect(spec), Sampling(0.0, 1.0, max_tokens)
-    check_writable(file)
+    check_writable(file, summary_path(file))
     counts: Counter[str] = Counter()
     failed: Counter[str] = Counter()
     with opened(ledger, concurrency, requests_per_minute, tokens_per_minute, budget_usd, prices) as engine:
