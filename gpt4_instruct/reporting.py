@@ -94,7 +94,7 @@ def paper_table(numbers: dict[str, Any]) -> Table:
     for each in numbers.get("mine", {}).get("read", ()):
         if each.get("other"):
             doubts.append(f"{each['file']} is not beside the paper's: {each['other']}")
-        if each["kind"] == "judge" and each["warnings"]:
+        elif each["kind"] == "judge" and each["warnings"]:
             doubts.append(f"{each['file']}: {each['warnings']}")
     table.caption = Text("\n".join([*doubts, numbers["no_intervals"]]))
     heads = ("", "paper", "ours", "interval", "difference", "the paper's is") if ours else ("", "sums of scores", "%")

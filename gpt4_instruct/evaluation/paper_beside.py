@@ -84,7 +84,7 @@ def compare(numbers: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     Yields:
         ``{"what", "unit", "paper_name", "paper", "name", "value", "low", "high", "difference", "doubt", "of"}``:
         ``low`` and ``high`` bound the run's value and are none where no interval is known; ``doubt`` says what is wrong
-        with the paper's value, and ``of`` how many things both are of where these need not be the same; or are none.
+        with the paper's value, and ``of`` what is to be known of how many things they are of; or are none.
     """
     mine, derived = numbers["mine"], numbers["derived"]
     doubts = {tuple(each["where"]): each["why"] for each in numbers["doubts"]}
@@ -97,10 +97,11 @@ def compare(numbers: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             bounds = intervals.get(section, {}).get(group, {}).get(name)
             paper = derived[section][group].get(other)
             doubt = doubts.get((*where, other or ""))
+            of = mine.get("incomplete", {}).get(section, {}).get(group, {}).get(name)
             if section == "rank_groups":  # its names are ranks, of one model
-                yield _beside(f"{what}, group {name}", "%", (f"{_OURS}-7B", paper), ("ours", value), bounds, doubt)
+                yield _beside(f"{what}, group {name}", "%", (f"{_OURS}-7B", paper), ("ours", value), bounds, doubt, of)
             else:
-                yield _beside(what, "%", (other, paper), (name, value), bounds, doubt)
+                yield _beside(what, "%", (other, paper), (name, value), bounds, doubt, of)
     for pair, criteria in mine["derived"].get("human_hhh", {}).items():
         baseline = family(pair.rpartition("_vs_")[2])
         if baseline not in VOTED:

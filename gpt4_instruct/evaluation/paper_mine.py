@@ -2,7 +2,8 @@
 statistics. See `paper` for the shape; which file is what is told by its content (`run_facts`).
 
 Beside the paper's sections there are ``intervals``, under the same keys; ``other`` and ``other_rougeL``, what cannot
-be held against a number of the paper's; ``lengths`` of answers; ``read`` and ``unread``, the files.
+be held against a number of the paper's; ``incomplete``, how many questions a score lacks, likewise; ``lengths`` of
+answers; ``read`` and ``unread``, the files.
 
 Of which comparison judged answers are is told by the file's name where it holds a comparison's, such as
 ``translated_answers_vs_gpt4_generated.summary.json``; else by the baseline's name. They stand beside the paper's only
@@ -15,7 +16,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,9 @@ def _score(mine: dict[str, Any], found: Mapping[str, Any], section: str, group: 
     held[name] = pair
     mine["intervals"].setdefault(section, {}).setdefault(group, {})[name] = interval
     judged, questions = found.get("judged", ""), found.get("questions", "")
+    if judged != questions:
+        of = f"{judged} of {questions} questions have scores"
+        mine.setdefault("incomplete", {}).setdefault(section, {}).setdefault(group, {})[name] = of
     return {"questions": f"{judged}" if judged == questions else f"{judged} of {questions}"}
 
 
@@ -171,8 +175,8 @@ def _rouge(mine: dict[str, Any], facts: Facts) -> dict[str, Any]:
     values = [_number(each["rougeL"], "f1") if each["n"] else None for each in buckets]
     bounds = [_bounds(each["rougeL"]) if each["n"] else None for each in buckets]
     other = "" if dict(zip(lengths, sizes, strict=True)) == _REFERENCES else (
-        f"other references than the paper's: {sizes[-1]:,} by their lengths {', '.join(map(str, sizes[:-1]))}, the "
-        f"paper's {_REFERENCES['ALL']:,} {', '.join(str(n) for name, n in _REFERENCES.items() if name != 'ALL')}"
+        f"other references than the paper's: {sizes[-1]:,}, by their lengths {_listed(sizes[:-1])}; the paper's are "
+        f"{_REFERENCES['ALL']:,}, {_listed(list(_REFERENCES.values())[:-1])}"
     )  # fmt: skip
     section = "other_rougeL" if other else "unnatural_rougeL"
     held = mine.setdefault(section, {} if other else {"buckets": lengths, "n": sizes})
@@ -181,6 +185,10 @@ def _rouge(mine: dict[str, Any], facts: Facts) -> dict[str, Any]:
     mine["intervals"].setdefault(section, {})[name] = bounds
     told = [f"lengths in {found.get('unit', 'words')}"]
     return {"model": name, "questions": found.get("n", ""), "warnings": told, "other": other}
+
+
+def _listed(sizes: Sequence[int]) -> str:
+    return " + ".join(f"{each:,}" for each in sizes)
 
 
 def _statistics(mine: dict[str, Any], facts: Facts) -> dict[str, Any]:
