@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import gpt4_instruct
 from gpt4_instruct.errors import OutputError, UsageError
+from gpt4_instruct.evaluation.judge_pairs import swapped_warnings
 from gpt4_instruct.evaluation.paper import paper_numbers
 from gpt4_instruct.evaluation.paper_beside import GROUPS
 from gpt4_instruct.figures.paper_tables import difference_rows
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["PaperResult", "paper", "paper_table", "report"]
 
 _REPORT = "run_report.html"
+_PAGE = "<!doctype html"  # how any page begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,31 +143,45 @@ def report(run: str | Path | Sequence[str | Path], out: str | Path | None = None
         run: one or more folders or files of facts: of data that `build` wrote, of a model that `train` tuned, summaries
             of `answer`, `rank`, `judge`, ``tally.json``, ``rouge.json``, what `stats` or `audit` wrote; in folders
             below, too.
-        out: the page's file; by default ``run_report.html`` in the first folder. One that is there is replaced.
+        out: the page's file; by default ``run_report.html`` in the first folder. A page that is there is replaced.
 
     Returns:
         the page's path.
 
     Raises:
         UsageError: nothing is named.
-        OutputError: a folder is not there, holds no facts at all, or the page cannot be written.
+        OutputError: a folder is not there, holds no facts at all, or the page cannot be written, as where a file that
+            is no page has its name.
     """
     paths = [Path(each).expanduser() for each in ([run] if isinstance(run, str | Path) else run)]
     if not paths:
         raise UsageError("no run is named: give the folders of data, model and evaluation")
     found = find_facts(paths)
-    if not found:
+    if not any(each.kind for each in found):
+        why = "; ".join(f"{each.file.name} {each.error}" for each in found)
         raise OutputError(
-            f"{', '.join(map(str, paths))} holds no facts of a run: name what build, train, answer, rank, judge or "
-            "stats wrote"
+            f"{', '.join(map(str, paths))} holds no facts of a run{f' ({why})' if why else ''}: name what build, train,"
+            " answer, rank, judge or stats wrote"
         )
     place = paths[0] if paths[0].is_dir() else paths[0].parent
     page = place / _REPORT if out is None else Path(out).expanduser()
     if page.is_dir():
         raise OutputError(f"{page} is a folder: name a file, such as {page / _REPORT}")
-    made = sections(found)
+    if page.exists() and not _is_page(page):
+        raise OutputError(f"{page} is there and is no page: name another file, such as {page.with_name(_REPORT)}")
+    made = sections(found, swapped_warnings(found))
     chapters = {name: [each for each in made if each.chapter == name] for name in CHAPTERS}
     title = ", ".join(dict.fromkeys(path.resolve().name for path in paths))
     when = f"gpt4-instruct {gpt4_instruct.__version__}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     replace_text(page, run_page(title, {name: each for name, each in chapters.items() if each}, when))
     return page
+
+
+def _is_page(file: Path) -> bool:
+    """Whether a file begins as a page does; one that cannot be read is none."""
+    try:
+        with file.open("rb") as opened:
+            start = opened.read(200)
+    except OSError:
+        return False
+    return start.decode("utf-8", "replace").lstrip("\ufeff \t\r\n").lower().startswith(_PAGE)

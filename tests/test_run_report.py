@@ -215,7 +215,7 @@ def test_costs_are_summed_and_unknown_ones_told(run):
                 costs[each.file, part.get("split")] = part["cost_usd"]
     assert len(costs) == 6 and math.fsum(costs.values()) > 0
     (cost,) = [each for each in sections(find_facts([run])) if each.chapter == "Cost"]
-    assert cost.tiles == [(f"${math.fsum(costs.values()):.4f}", "in all, by the price list")]
+    assert cost.tiles == [(f"${math.fsum(costs.values()):.4f}", "of the last runs together, by the price list")]
     found = [each._replace(content={**each.content, "cost_usd": None}) if each.kind == "judge" else each
              for each in find_facts([run])]  # fmt: skip
     (cost,) = [each for each in sections(found) if each.chapter == "Cost"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,12 @@ CHAPTERS = ("Data", "Training", "Evaluation", "Cost")
 _SEVERITIES = ("error", "warning", "info")
 
 
-def sections(found: Sequence[Facts]) -> list[Section]:
+def sections(found: Sequence[Facts], warnings: Mapping[Path, Sequence[str]] | None = None) -> list[Section]:
     """The sections of a report, chapter by chapter.
 
     Args:
         found: the facts, from `run_facts.find_facts`.
+        warnings: what is to be told of a file on evaluation beside what is in it.
 
     Returns:
         at least one for each file; the one on cost is last, where anything was asked of a model.
@@ -46,7 +47,7 @@ def sections(found: Sequence[Facts]) -> list[Section]:
     order = ["", *_MAKERS, *EVALUATIONS]
     for facts in sorted(found, key=lambda each: order.index(each.kind)):
         try:
-            made += _of(facts)
+            made += _of(facts, (warnings or {}).get(facts.file, []))
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             made.append(_unread(facts, f"is not as gpt4-instruct writes it: {type(error).__name__}, {error}"))
     made += _cost(found)
@@ -55,14 +56,15 @@ def sections(found: Sequence[Facts]) -> list[Section]:
     return sorted(made, key=lambda each: CHAPTERS.index(each.chapter))  # the order within a chapter stays
 
 
-def _of(facts: Facts) -> list[Section]:
-    """The sections of one file."""
+def _of(facts: Facts, warnings: Sequence[str]) -> list[Section]:
+    """The sections of one file, with what is to be told beside what is in it."""
     if facts.error is not None:
         return [_unread(facts, facts.error)]
     if facts.kind in _MAKERS:
         return list(_MAKERS[facts.kind](facts.content))
     section = EVALUATIONS[facts.kind](facts.content)
     section.title = f"{facts.file.name.removesuffix('.json').removesuffix('.summary')}: {section.title}"
+    section.notes += warnings
     return [section]
 
 
@@ -184,7 +186,7 @@ def _curve(facts: dict[str, Any]) -> str:
 
 
 def _cost(found: Sequence[Facts]) -> list[Section]:
-    """What was asked and spent, by file, and in all; a run of unknown prices makes the sum a lower bound."""
+    """What each file's last run asked and spent, and all together; an unknown price makes the sum a lower bound."""
     rows: list[tuple[str, ...]] = []
     spent: list[float | None] = []
     for facts in found:
@@ -205,9 +207,12 @@ def _cost(found: Sequence[Facts]) -> list[Section]:
     section = Section(
         "Cost",
         "What was asked and spent",
-        tiles=[(_usd(total), "in all, by the price list" + (", at least" if unknown else ""))],
+        tiles=[(_usd(total), "of the last runs together, by the price list" + (", at least" if unknown else ""))],
         tables=[("By file", ("what", "file", "requests sent", "from the ledger", "seconds", "cost"), rows)],
-        notes=["Each line is what its last run spent: answers that an earlier one had paid for came from the ledger."],
+        notes=[
+            "Each line is what its last run spent, and the sum is of these: what earlier runs paid for came from the"
+            " ledger and is not in it."
+        ],
     )
     if unknown:
         section.notes.append(f"of {unknown} of {len(rows)}, the price is not known: they are not in the sum")
