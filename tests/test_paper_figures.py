@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from gpt4_instruct.errors import OutputError
-from gpt4_instruct.evaluation.paper import derive, paper_numbers
+from gpt4_instruct.evaluation.paper import derive, paper_numbers, paper_values
 
 pytest.importorskip("matplotlib")
 
@@ -21,6 +21,7 @@ from gpt4_instruct.figures.paper_scores import density
 
 SVG = "{http://www.w3.org/2000/svg}"
 NAME = "local:小模型-<b>&"
+SIZES = {name: paper_values()["numbers"]["unnatural_rougeL"][name] for name in ("buckets", "n")}
 
 
 def with_run(numbers):
@@ -30,13 +31,16 @@ def with_run(numbers):
         "rank_groups": {"vs_chatgpt": {"1": [600, 700], "2": [590, 700], "B": [580, 700]}},
         "chinese": {"chinese_questions_vs_gpt4_translated": {NAME: [200, 700]}},
         "human_hhh": {"我们_vs_x": {"n": 10, "ours_baseline_tie": {"helpfulness": [5, 5, 0], "honesty": [0, 0, 0]}}},
-        "unnatural_rougeL": {"buckets": ["0-1", ">1", "ALL"], "n": [2, 0, 2], NAME: [0.5, None, 0.5]},
+        "unnatural_rougeL": {**SIZES, NAME: [0.5, None, 0.5, 0.5, 0.5]},
+        "other": {"against x: 5 questions, judge y": {NAME: [20, 40]}},
+        "other_rougeL": {NAME: {"buckets": ["0-1", ">1", "ALL"], "n": [2, 0, 2], "rougeL": [0.25, None, 0.25]}},
         "score_histograms": {NAME: {"9": 3, "1": 1}},
         "verb_noun": {"unique_pairs": {NAME: 52}},
         "lengths": {NAME: {"histogram": [3, 4, *[0] * 98], "mean": 5.0, "median": 5}},
         "intervals": {
             "vicuna80": {"vs_gpt4": {NAME: [38.0, 45.5]}},
-            "unnatural_rougeL": {NAME: [[0.4, 0.6], None, [0.4, 0.6]]},
+            "unnatural_rougeL": {NAME: [[0.4, 0.6], None, *[[0.4, 0.6]] * 3]},
+            "other_rougeL": {NAME: [[0.1, 0.3], None, None]},
         },
         "read": [{"file": "a.summary.json", "kind": "judge", "model": NAME}],
         "unread": [{"file": "b.summary.json", "why": "cannot be read"}],
@@ -86,7 +90,7 @@ def test_the_other_figures_show_the_papers_numbers_and_ours(folder):
     assert "helpfulness: 我们, 5 of 10 votes (50.0 %)" in tips(folder, "human")
     assert "ours, group B: 82.9 % = 580 : 700" in tips(folder, "rank_groups")
     assert "LLaMA-GPT4, >10 words: 0.4119" in tips(folder, "rouge")
-    assert f"{NAME} (ours), 0-1 words: 0.5000, interval 0.400 to 0.600" in tips(folder, "rouge")
+    assert f"{NAME} (ours), 0-2 words: 0.5000, interval 0.400 to 0.600" in tips(folder, "rouge")
     assert "gpt4: n = 51,445, mean 8.94, sd 0.50" in tips(folder, "scores")
     assert f"{NAME} (ours): n = 4, mean 7.00, sd 3.46" in tips(folder, "scores")
     assert f"{NAME}, ours: 52 different pairs" in tips(folder, "verb_noun")
@@ -101,6 +105,9 @@ def test_the_page_has_all_numbers_loads_nothing_and_quotes_names(folder):
     for cell in ("83.41", "54.12, 19.74, 26.14", "0.4119", "5,229", "8.937", "613 : 521", "b.summary.json"):
         assert cell in page, cell
     assert "its relative scores have no interval" in page
+    assert "other: against x: 5 questions, judge y" in page and "0.1000 to 0.3000" in page, "not beside the paper's"
+    assert not [tip for name in PICTURES for tip in tips(folder, name) if "0.2500" in tip or "20 : 40" in tip]
+    assert "Not drawn" not in page
 
 
 def test_the_paper_alone_is_drawn_without_what_an_earlier_run_had(tmp_path):
@@ -111,6 +118,7 @@ def test_the_paper_alone_is_drawn_without_what_an_earlier_run_had(tmp_path):
     assert not (tmp_path / "lengths.png").exists() and "lengths.svg" not in names
     assert len(names) == 2 * (len(PICTURES) - 1) + 1
     page = (tmp_path / "paper.html").read_text(encoding="utf-8")
+    assert "the paper has no counts of its answers&#39; lengths" in page and "Not drawn" in page
     assert "(ours)" not in page and "Read of the run" not in page and "613 : 521" in page
 
 

@@ -39,7 +39,6 @@ class _Series(NamedTuple):
     """What is drawn in one colour: a model's ROUGE-L in each bucket."""
 
     name: str
-    buckets: Sequence[str]
     values: Sequence[float | None]
     intervals: Sequence[Sequence[float] | None]
     colour: str
@@ -111,18 +110,17 @@ def _legend(picture: Picture, labels: Iterable[tuple[str, str]]) -> None:
 
 
 def rouge(numbers: Mapping[str, Any]) -> Picture:
-    """Bars by bucket, models side by side; a run's with intervals where there are some."""
+    """Bars by bucket, models side by side; a run's on the same references, with intervals where there are some."""
     paper, own = numbers["unnatural_rougeL"], numbers.get("mine", {}).get("unnatural_rougeL", {})
     bounds = numbers.get("mine", {}).get("intervals", {}).get("unnatural_rougeL", {})
-    nothing = [None] * len(paper["n"])
+    buckets, nothing = paper["buckets"], [None] * len(paper["n"])
     series = [
-        _Series(name, paper["buckets"], paper[name], nothing, colour)
+        _Series(name, paper[name], nothing, colour)
         for name, colour in zip(_models(paper), (PALETTE[0], tint(PALETTE[0], 0.35), PALETTE[2]), strict=True)
     ] + [
-        _Series(f"{shown(name)} (ours)", own["buckets"], own[name], bounds[name], colour)
+        _Series(f"{shown(name)} (ours)", own[name], bounds[name], colour)
         for name, colour in zip(_models(own), (PALETTE[1], PALETTE[3], PALETTE[5]), strict=False)
     ]
-    buckets = list(dict.fromkeys([*paper["buckets"][:-1], *own.get("buckets", [])[:-1], "ALL"]))
     told = "; ".join(
         f"{each.name} {', '.join('-' if value is None else f'{value:.3f}' for value in each.values)}" for each in series
     )
@@ -131,16 +129,17 @@ def rouge(numbers: Mapping[str, Any]) -> Picture:
     axes = picture.figure.subplots()
     thick = 0.84 / len(series)
     for number, each in enumerate(series):
-        for bucket, value, interval in zip(each.buckets, each.values, each.intervals, strict=True):
+        for place, (bucket, value, interval) in enumerate(zip(buckets, each.values, each.intervals, strict=True)):
             if value is None:
                 continue
-            x = buckets.index(bucket) + (number - (len(series) - 1) / 2) * thick
+            x = place + (number - (len(series) - 1) / 2) * thick
             (bar,) = axes.bar([x], [value], thick * 0.94, color=each.colour)
             between = "" if interval is None else f", interval {interval[0]:.3f} to {interval[1]:.3f}"
             picture.tip(bar, f"{each.name}, {bucket} words: {value:.4f}{between}")
             if interval is not None:
                 axes.plot([x, x], interval, color="black", linewidth=1.1)
-    axes.set_xticks(range(len(buckets)), [_bucket(each, paper, own) for each in buckets])
+    labels = [f"{'all' if name == 'ALL' else name}\nn = {n:,}" for name, n in zip(buckets, paper["n"], strict=True)]
+    axes.set_xticks(range(len(buckets)), labels)
     axes.grid(visible=False, axis="x")
     axes.set_xlabel("words in the reference")
     axes.set_ylabel("ROUGE-L (F1)")
@@ -151,9 +150,3 @@ def rouge(numbers: Mapping[str, Any]) -> Picture:
 
 def _models(rouge: Mapping[str, Any]) -> list[str]:
     return [name for name in rouge if name not in ("buckets", "n", "note")]
-
-
-def _bucket(name: str, paper: Mapping[str, Any], own: Mapping[str, Any]) -> str:
-    sizes = [f"n = {found['n'][found['buckets'].index(name)]:,}{whose}"
-             for found, whose in ((paper, ""), (own, " (ours)")) if name in found.get("buckets", ())]  # fmt: skip
-    return "\n".join(["all" if name == "ALL" else name, *sizes])
