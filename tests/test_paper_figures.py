@@ -42,7 +42,10 @@ def with_run(numbers):
             "unnatural_rougeL": {NAME: [[0.4, 0.6], None, *[[0.4, 0.6]] * 3]},
             "other_rougeL": {NAME: [[0.1, 0.3], None, None]},
         },
-        "read": [{"file": "a.summary.json", "kind": "judge", "model": NAME}],
+        "read": [
+            {"file": "a.summary.json", "kind": "judge", "model": NAME, "other": ""},
+            {"file": "few.summary.json", "kind": "judge", "model": NAME, "other": "5 questions, not 80"},
+        ],
         "unread": [{"file": "b.summary.json", "why": "cannot be read"}],
     }
     mine["derived"] = derive(mine, mine["score_histograms"])
@@ -108,6 +111,7 @@ def test_the_page_has_all_numbers_loads_nothing_and_quotes_names(folder):
     assert "other: against x: 5 questions, judge y" in page and "0.1000 to 0.3000" in page, "not beside the paper's"
     assert not [tip for name in PICTURES for tip in tips(folder, name) if "0.2500" in tip or "20 : 40" in tip]
     assert "Not drawn" not in page
+    assert page.count("Ours, of no comparison that the paper makes") == page.count("5 questions, not 80") == 1
 
 
 def test_the_paper_alone_is_drawn_without_what_an_earlier_run_had(tmp_path):

@@ -54,23 +54,26 @@ def difference_rows(differences: Sequence[Mapping[str, Any]]) -> list[list[str]]
 
 
 def paper_tables(numbers: Mapping[str, Any]) -> Iterator[Table]:
-    """All tables of the page: the differences first where there is a run, then doubts, then every number.
+    """All tables of the page: the differences first where there is a run, what is not comparable, doubts, every number.
 
     Args:
         numbers: the content of ``numbers.json``, see `evaluation.paper`.
     """
     own = numbers.get("mine", {})
-    if "differences" in numbers:
+    if numbers.get("differences"):
         yield "Ours beside the paper's", DIFFERENCE_HEADS, difference_rows(numbers["differences"])
+    others = [[each["file"], each["other"]] for each in own.get("read", ()) if each.get("other")]
+    if others:
+        yield "Ours, of no comparison that the paper makes", ["file", "why"], others
     doubts = [[" / ".join(each["where"]), each["why"]] for each in numbers["doubts"]]
     yield "Doubtful numbers", ["number", "why"], [*doubts, ["all relative scores", numbers["no_intervals"]]]
     if not own.get("lengths"):
-        why = "the paper has no counts of its answers' lengths; paper --mine draws a run's, of which stats was asked"
+        why = "the paper has no counts of its answers' lengths; with --mine, a run's are drawn, if counted"
         yield "Not drawn", ["picture", "why"], [["lengths", why]]
     if own.get("unread"):
         yield "Not read of the run", ["file", "why"], [[each["file"], each["why"]] for each in own["unread"]]
     if own.get("read"):
-        heads = ["file", "what", "model", "baseline", "judge", "questions", "not beside the paper's", "told with it"]
+        heads = ["file", "what", "model", "baseline", "judge", "questions", "told with it"]
         yield "Read of the run", heads, [[f"{each.get(key, '')}" for key in _READ] for each in own["read"]]
     yield (
         "Relative scores",
@@ -116,7 +119,7 @@ def paper_tables(numbers: Mapping[str, Any]) -> Iterator[Table]:
     )
 
 
-_READ = ("file", "kind", "model", "baseline", "judge", "questions", "other", "warnings")
+_READ = ("file", "kind", "model", "baseline", "judge", "questions", "warnings")
 
 
 def between(bounds: Sequence[float | None] | None, digits: int = 1) -> str:
