@@ -70,3 +70,13 @@ def test_two_runs_with_swapped_sides_whose_sums_do_not_agree_are_told(run):
     assert f"beside {told}" in text and "beside b.summary.json: 613 to 521" in text
     other.write_text(json.dumps(judged("chatgpt", "gpt-4", 540, 620)))
     assert "in the reverse run" not in report(run).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("bounds", "told"), [((None, None), "too few questions for an interval"), ((88, 95), "88.0 to 95.0")]
+)
+def test_a_score_of_few_questions_says_why_it_has_no_interval(run, bounds, told):
+    facts = judged("a", "b", 40, 44)
+    facts["relative_score"] |= {"percent": 90.9, "low": bounds[0], "high": bounds[1]}
+    (run / "a.summary.json").write_text(json.dumps(facts))
+    assert f"relative score, {told} (40 : 44)" in report(run).read_text(encoding="utf-8")

@@ -57,6 +57,12 @@ def between(bounds: Mapping[str, Any] | None, digits: int = 1, scale: float = 1.
     return f"{scale * bounds['low']:.{digits}f} to {scale * bounds['high']:.{digits}f}"
 
 
+def _or_few(bounds: Mapping[str, Any] | None, digits: int = 1) -> str:
+    """An interval where the number stands alone, so that a dash would tell nothing."""
+    told = between(bounds, digits)
+    return "too few questions for an interval" if told == "-" else told
+
+
 def _decimal(value: float | None, digits: int = 2) -> str:
     return "-" if value is None else f"{value:,.{digits}f}"
 
@@ -136,7 +142,7 @@ def _judge(facts: dict[str, Any]) -> Section:
     section = Section("Evaluation", title, tiles=judged)
     section.notes += facts.get("warnings") or []
     if facts.get("mean_score"):
-        section.tiles.append((_decimal(facts["mean_score"]["mean"]), f"mean score ({between(facts['mean_score'], 2)})"))
+        section.tiles.append((_decimal(facts["mean_score"]["mean"]), f"mean score ({_or_few(facts['mean_score'], 2)})"))
     section.tables.append(("How it was judged", ("", ""), made))
     if facts.get("relative_score"):
         section.tiles += _score_tiles(facts)
@@ -154,7 +160,7 @@ def _score_tiles(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     score, outcomes = facts["relative_score"], facts["outcomes"]
     sums = f"{score['model_sum']:g} : {score['baseline_sum']:g}"
     return [
-        (percent(score["percent"]), f"relative score, {between(score)} ({sums})"),
+        (percent(score["percent"]), f"relative score, {_or_few(score)} ({sums})"),
         (percent(outcomes["win_rate"]), f"win rate, {between(outcomes['interval'])}"),
     ]
 
@@ -185,7 +191,7 @@ def _biases(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     position, length = facts.get("position"), facts.get("length_bias")
     if position:
         advantage, flipped = position["first_advantage"], position["flipped"]
-        shown = f"{advantage['mean']:+.2f} points ({between(advantage, 2)})"
+        shown = f"{advantage['mean']:+.2f} points ({_or_few(advantage, 2)})"
         rows.append(("advantage of the answer shown first", shown))
         shown = f"{percent(flipped['percent'])} ({between(flipped['interval'])}), {count(flipped['n'])} questions"
         rows.append(("winner changes with the order", shown))
