@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,7 +29,7 @@ _MaxSteps = Annotated[int | None, typer.Option(help="End after so many steps. (d
 _LearningRate = Annotated[float | None, typer.Option(help="At its highest. (default: the recipe's)")]
 _BatchSize = Annotated[int | None, typer.Option(help="Rows in a step, over all devices. (default: the recipe's)")]
 _DeviceBatch = Annotated[
-    int | None, typer.Option(help="Rows a device takes at once; changes no result. (default: the recipe's)")
+    int | None, typer.Option(help="Rows a device takes at once; it learns the same. (default: the recipe's)")
 ]
 _MaxLength = Annotated[int | None, typer.Option(help="Most tokens of a row. (default: the recipe's)")]
 _Precision = Annotated[str | None, typer.Option(help="bf16 or fp32. (default: the recipe's)")]
@@ -41,7 +42,10 @@ _LoraRank = Annotated[int | None, typer.Option(help="Of the adapters; implies --
 _Seed = Annotated[int | None, typer.Option(help="Of order, dropout and new weights. (default: the recipe's)")]
 _SaveSteps = Annotated[int | None, typer.Option(help="A checkpoint every so many steps. (default: each epoch)")]
 _Keep = Annotated[bool, typer.Option("--keep-checkpoints", help="All of them, also after the end. (default: none)")]
-_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Begin anew, whatever run the folder holds.")]
+_Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="A finished run, or another one, gives way; the same unfinished one goes on."),
+]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -107,7 +111,7 @@ def train_sft(
         keep_checkpoints=keep_checkpoints or None,
     )
     trained = run(data, out, model=model, recipe=plan, limit=limit, held_out_data=held_out_data, overwrite=overwrite)
-    _tell(trained, f"gpt4-instruct chat {out}")
+    _tell(trained, f"gpt4-instruct chat {shlex.quote(str(out))}")
 
 
 @train_app.command("reward")
@@ -167,7 +171,7 @@ def train_reward(
         keep_checkpoints=keep_checkpoints or None,
     )
     trained = run(data, out, model=model, recipe=plan, limit=limit, held_out_data=held_out_data, overwrite=overwrite)
-    _tell(trained, f"gpt4-instruct rank ANSWERS.jsonl {out}")
+    _tell(trained, f"gpt4-instruct rank ANSWERS.jsonl {shlex.quote(str(out))}")
 
 
 def _lora(wanted: bool, rank: int | None) -> LoRA | None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gpt4_instruct.errors import InterruptedRunError
+from gpt4_instruct.progress import first_process
+from gpt4_instruct.publishing.model_cards import write_model_card
 from gpt4_instruct.training.recipes import RewardRecipe, SFTRecipe
+from gpt4_instruct.training.runs import facts_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -40,7 +45,7 @@ def train_sft(
             your own `SFTRecipe`.
         limit: most rows to read.
         held_out_data: rows to measure on; by default the recipe's share of the prompts in `data`.
-        overwrite: begin anew, whatever the folder holds.
+        overwrite: a finished run in the folder, or another one, gives way; the same unfinished one goes on.
 
     Raises:
         MissingExtraError: the extra ``train`` is not installed.
@@ -50,14 +55,14 @@ def train_sft(
         TrainingError: out of memory, or a loss that is no number. The last good checkpoint is kept.
         InterruptedRunError: it was asked to stop, and has a checkpoint.
     """
-    from gpt4_instruct.publishing.model_cards import write_model_card
     from gpt4_instruct.training.sft import run_sft
 
-    trained = run_sft(
-        data, out, model=model, plan=recipe, limit=limit, held_out_data=held_out_data, overwrite=overwrite
-    )
-    if trained.main:
-        write_model_card(trained.folder, trained.facts)
+    with _interruptible(Path(out)):
+        trained = run_sft(
+            data, out, model=model, plan=recipe, limit=limit, held_out_data=held_out_data, overwrite=overwrite
+        )
+        if trained.main:
+            write_model_card(trained.folder, trained.facts)
     return trained
 
 
@@ -80,17 +85,33 @@ def train_reward(
         recipe: ``"opt-1.3b"``, ``"smollm2-demo"``, or your own `RewardRecipe`.
         limit: most rows to read.
         held_out_data: rows to measure on; by default the recipe's share of the prompts in `data`.
-        overwrite: begin anew, whatever the folder holds.
+        overwrite: a finished run in the folder, or another one, gives way; the same unfinished one goes on.
 
     Raises:
         MissingExtraError, UsageError, SourceError, OutputError, TrainingError, InterruptedRunError: as `train_sft`.
     """
-    from gpt4_instruct.publishing.model_cards import write_model_card
     from gpt4_instruct.training.reward import run_reward
 
-    trained = run_reward(
-        data, out, model=model, plan=recipe, limit=limit, held_out_data=held_out_data, overwrite=overwrite
-    )
-    if trained.main:
-        write_model_card(trained.folder, trained.facts)
+    with _interruptible(Path(out)):
+        trained = run_reward(
+            data, out, model=model, plan=recipe, limit=limit, held_out_data=held_out_data, overwrite=overwrite
+        )
+        if trained.main:
+            write_model_card(trained.folder, trained.facts)
     return trained
+
+
+@contextmanager
+def _interruptible(out: Path) -> Iterator[None]:
+    """Writes the card that a finished run in the folder lacks, and says in a line where a Ctrl-C came between steps.
+
+    The card comes last, after ``training.json`` that it is made of: a kill between the two costs a call.
+    """
+    folder = out.expanduser()
+    found = facts_of(folder)
+    if first_process() and found is not None and not (folder / "README.md").exists():
+        write_model_card(folder, found)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise InterruptedRunError("stopped; the same command goes on from what is written") from None

@@ -156,8 +156,8 @@ def test_out_of_memory_says_what_to_lower_and_that_goes_on(tmp_path, monkeypatch
         steps(patched, lambda batch, model: full_memory(kind) if batch == 7 else None)
         said = line_of(TrainingError, sft, tmp_path / "out", base)
     assert said == (
-        "out of memory after step 3: try --device-batch 2 (now 4; the result is the same), --checkpointing (the result "
-        "is the same), --lora or a lower --max-length"
+        "out of memory after step 3: try --device-batch 2 (now 4; it learns the same), --checkpointing (it learns the "
+        "same), --lora or a lower --max-length"
     )
     assert sorted(each.name for each in (tmp_path / "out" / "checkpoints").glob("checkpoint-*")) == ["checkpoint-2"]
     again = sft(tmp_path / "out", base, replace(SFT, device_batch=2, checkpointing=True))
@@ -434,3 +434,107 @@ def test_broken_text_and_empty_answers_are_counted_and_the_rest_learnt(tmp_path)
     told = {**facts["tokens"], **facts["data"]["rejected"]}
     assert facts["data"]["rows"] + sum(facts["data"]["rejected"].values()) == 13, told
     assert facts["tokens"]["rows"] >= 10, told
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"epochs": "3"},
+        {"epochs": 0},
+        {"batch_size": 8.0},
+        {"device_batch": True},
+        {"max_length": 64.5},
+        {"max_steps": 0},
+        {"save_steps": 1.5},
+        {"seed": -1},
+        {"seed": 2**40},
+        {"seed": None},
+        {"lora": {"rank": 4}},
+        {"lora": True},
+        {"packing": 0},
+        {"packing": 512.0},
+        {"template": None},
+        {"learning_rate": None},
+        {"learning_rate": float("nan")},
+        {"held_out": None},
+        {"weight_decay": -1},
+        {"checkpointing": "no"},
+        {"keep_checkpoints": 1},
+        {"precision": None},
+    ],
+    ids=str,
+)
+def test_a_recipe_says_which_value_cannot_be(values):
+    said = line_of(UsageError, lambda: SFTRecipe(**values))
+    assert next(iter(values)) in said and "must be" in said
+
+
+@pytest.mark.parametrize("values", [{"rank": 0}, {"alpha": 0}, {"dropout": 1.0}, {"rank": "4"}], ids=str)
+def test_adapters_say_which_value_cannot_be(values):
+    assert f"lora {next(iter(values))}" in line_of(UsageError, lambda: LoRA(**values))
+
+
+@pytest.mark.parametrize("values", [{"margin": -1}, {"centering": float("inf")}], ids=str)
+def test_a_reward_recipe_says_which_value_cannot_be(values):
+    assert next(iter(values)) in line_of(UsageError, lambda: RewardRecipe(**values))
+
+
+# --- the end of a run -----------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_was_stopped_before_its_card_gets_it_from_the_same_command(tmp_path, monkeypatch):
+    from gpt4_instruct import tuning
+    from gpt4_instruct.errors import InterruptedRunError, OutputExistsError
+
+    base, out = tiny_model(tmp_path / "base"), tmp_path / "out"
+
+    def stopped(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tuning, "write_model_card", stopped)
+        said = line_of(InterruptedRunError, tuning.train_sft, rows(40), out, model=str(base), recipe=SFT)
+    assert said == "stopped; the same command goes on from what is written"
+    assert (out / "training.json").is_file() and not (out / "README.md").exists()
+    with pytest.raises(OutputExistsError):
+        tuning.train_sft(rows(40), out, model=str(base), recipe=SFT)
+    assert (out / "README.md").read_text(encoding="utf-8").startswith("---")
+    other = tmp_path / "other"  # a training.json of something else is left alone
+    other.mkdir()
+    (other / "training.json").write_text("{}")
+    with pytest.raises(OutputError):
+        tuning.train_sft(rows(40), other, model=str(base), recipe=SFT)
+    assert [each.name for each in other.iterdir()] == ["training.json"]
+
+
+@pytest.mark.parametrize("odd", [{"length_penalty": 2.0}, {"temperature": 0.0}, {"num_beams": 4}], ids=str)
+def test_how_the_base_is_wont_to_generate_is_not_the_models(tmp_path, odd):
+    from transformers import pipeline
+
+    base = tiny_model(tmp_path / "base")
+    config = json.loads((base / "generation_config.json").read_text())
+    (base / "generation_config.json").write_text(json.dumps({**config, **odd}))
+    sft(tmp_path / "out", base, replace(SFT, max_steps=1))
+    ask = pipeline("text-generation", model=str(tmp_path / "out"))
+    assert ask([{"role": "user", "content": "Name a planet."}], max_new_tokens=3)[0]["generated_text"]
+
+
+def test_adapters_name_the_base_and_no_folder_of_yours(tmp_path):
+    base, out = tiny_model(tmp_path / "base"), tmp_path / "deep" / "out"
+    sft(out, base, replace(SFT, lora=LoRA(rank=2), max_steps=1))
+    kept = {each.name: each.read_text() for each in (out / "adapter").iterdir() if each.suffix in (".json", ".md")}
+    assert set(kept) == {"adapter_config.json"} and str(tmp_path) not in kept["adapter_config.json"]
+    assert json.loads(kept["adapter_config.json"])["base_model_name_or_path"] == "base"
+
+
+def test_what_fails_before_a_step_leaves_no_folder_above(tmp_path):
+    base = tiny_model(tmp_path / "base")
+    line_of(SourceError, sft, tmp_path / "deep" / "a" / "out", base, replace(SFT, max_length=10))
+    assert not (tmp_path / "deep").exists()
+
+
+@pytest.mark.parametrize(("count", "share"), [(2, 0.9), (4, 0.99), (3, 0.5)])
+def test_something_is_always_left_to_learn(tmp_path, count, share):
+    plan = replace(SFT, held_out=share, max_steps=1)
+    facts = sft(tmp_path / "out", tiny_model(tmp_path / "base"), plan, rows(count))
+    assert facts["tokens"]["rows"] >= 1

@@ -90,7 +90,7 @@ def split(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Samp
 
     Args:
         samples: all.
-        share: of the prompts, to be held out: at least one if there are two or more, unless it is 0.
+        share: of the prompts, to be held out: at least one if there are two or more, unless it is 0; never all.
         seed: another one holds out others.
 
     >>> rows = [Sample(instruction=f"{n % 10}?", input="", output="!") for n in range(40)]
@@ -102,7 +102,7 @@ def split(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Samp
         hashlib.sha256(f"{seed}\0{one.instruction}\0{one.input}".encode("utf-8", "replace")).digest() for one in samples
     ]
     prompts = sorted(set(keys))
-    count = max(1, round(share * len(prompts))) if share and len(prompts) > 1 else 0
+    count = min(max(1, round(share * len(prompts))), len(prompts) - 1) if share and len(prompts) > 1 else 0
     held = set(prompts[:count])
     return (
         [one for one, key in zip(samples, keys, strict=True) if key not in held],

@@ -90,7 +90,7 @@ def finish(
         trainer.evaluate()
     use_template(tokenizer, template)
     with _told(run):
-        _save(trainer, run, tokenizer, plan, dtype)
+        _save(trainer, run, tokenizer, plan, dtype, facts["base"]["name"])
     peak = peak_flops(settings.device.type, plan.precision)
     facts = {
         **facts,
@@ -140,27 +140,35 @@ def _last_measured(log: list[dict[str, Any]]) -> dict[str, Any] | None:
     return {name.removeprefix("eval_"): value for name, value in measured[-1].items() if name.startswith("eval_")}
 
 
-def _save(trainer: Any, run: Run, tokenizer: Any, plan: SFTRecipe | RewardRecipe, dtype: str) -> None:
+def _save(trainer: Any, run: Run, tokenizer: Any, plan: SFTRecipe | RewardRecipe, dtype: str, base: str) -> None:
     """Writes model and tokenizer: full weights also of adapters, which are kept beside them."""
     import torch
+    from transformers import GenerationConfig
 
     model = trainer.accelerator.unwrap_model(trainer.model)
     whole = not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
-    if whole:
-        model.to(getattr(torch, dtype))  # before adapters are added to weights that may have fewer digits
     if plan.lora and whole:
+        if dtype == "float32":
+            model.float()  # before adapters are added to weights that may have fewer digits
+        for config in model.peft_config.values():
+            config.base_model_name_or_path = base  # a folder of yours has no place in what goes with a model
         if trainer.is_world_process_zero():
             model.save_pretrained(run.folder / "adapter")
-        model = model.merge_and_unload()
+            (run.folder / "adapter" / "README.md").unlink(missing_ok=True)  # peft's, which says nothing
+        model = model.merge_and_unload()  # each weight is added up in float32, and rounded once
+    if whole:
+        model.to(getattr(torch, dtype))
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     inner.config.use_cache = True
     if inner.config._attn_implementation == SEGMENTS:
         inner.set_attn_implementation("sdpa")
-    generation = getattr(inner, "generation_config", None)
-    if generation is not None:
-        generation.eos_token_id = tokenizer.eos_token_id
-        generation.pad_token_id = tokenizer.pad_token_id
-        generation.do_sample = True  # else a server that reads the folder would ignore a request's temperature
+    if getattr(inner, "generation_config", None) is not None:  # the base's may not fit a model that samples
+        inner.generation_config = GenerationConfig(
+            do_sample=True,  # else a server that reads the folder would ignore a request's temperature
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
     with quiet():
         if not whole:
             trainer.save_model(str(run.folder))

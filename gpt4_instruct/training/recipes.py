@@ -9,6 +9,7 @@ smollm2-demo                  ours: a 135-million-parameter model on a laptop's 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -17,6 +18,21 @@ from gpt4_instruct.errors import UnknownNameError, UsageError
 __all__ = ["LoRA", "REWARD_RECIPES", "RewardRecipe", "SFTRecipe", "SFT_RECIPES", "changed", "recipe"]
 
 PRECISIONS = ("bf16", "fp32")
+TEMPLATES = ("alpaca", "chat")
+
+
+def _whole(name: str, value: Any, least: int, most: int | None = None) -> None:
+    """Raises UsageError unless a value is a whole number in a range."""
+    limits = f"{least} or more" if most is None else f"from {least} to {most}"
+    if not isinstance(value, int) or isinstance(value, bool) or value < least or (most is not None and value > most):
+        raise UsageError(f"{name} is {value!r}, but must be a whole number, {limits}")
+
+
+def _number(name: str, value: Any) -> float:
+    """A finite number; raises UsageError for what is none."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise UsageError(f"{name} is {value!r}, but must be a number")
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +49,13 @@ class LoRA:
     alpha: int = 32
     dropout: float = 0.0
 
+    def __post_init__(self) -> None:
+        _whole("lora rank", self.rank, 1)
+        if not _number("lora alpha", self.alpha) > 0:
+            raise UsageError(f"lora alpha is {self.alpha}, but must be more than 0")
+        if not 0 <= _number("lora dropout", self.dropout) < 1:
+            raise UsageError(f"lora dropout is {self.dropout}, but must be from 0 to less than 1")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Recipe:
@@ -48,7 +71,7 @@ class _Recipe:
         weight_decay: AdamW's.
         batch_size: rows in one step, over all devices.
         device_batch: rows that one device takes at once; the gradients of ``batch_size / (device_batch * devices)``
-            such batches are added up for a step.
+            such batches are added up for a step. It changes no result, but for what dropout draws.
         precision: ``"bf16"`` computes in bfloat16 and keeps the weights in float32, ``"fp32"`` does all in float32.
         checkpointing: computes activations twice instead of keeping them: about a third more time, far less memory.
         lora: adapters instead of the full model; none tunes all weights.
@@ -76,16 +99,25 @@ class _Recipe:
     held_out: float = 0.01
 
     def __post_init__(self) -> None:
-        positive = ("epochs", "learning_rate", "batch_size", "device_batch", "max_length")
-        for name in positive:
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name} is {getattr(self, name)}, but must be more than 0")
+        for name in ("batch_size", "device_batch", "max_length"):
+            _whole(name, getattr(self, name), 1)
         for name in ("max_steps", "save_steps"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}, but must be 1 or more")
+            if getattr(self, name) is not None:
+                _whole(name, getattr(self, name), 1)
+        _whole("seed", self.seed, 0, 2**32 - 1)
+        for name in ("epochs", "learning_rate"):
+            if not _number(name, getattr(self, name)) > 0:
+                raise UsageError(f"{name} is {getattr(self, name)}, but must be more than 0")
+        if _number("weight_decay", self.weight_decay) < 0:
+            raise UsageError(f"weight_decay is {self.weight_decay}, but must be 0 or more")
         for name in ("warmup", "held_out"):
-            if not 0 <= getattr(self, name) < 1:
+            if not 0 <= _number(name, getattr(self, name)) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}, but must be from 0 to less than 1")
+        for name in ("checkpointing", "keep_checkpoints"):
+            if not isinstance(getattr(self, name), bool):
+                raise UsageError(f"{name} is {getattr(self, name)!r}, but must be True or False")
+        if self.lora is not None and not isinstance(self.lora, LoRA):
+            raise UsageError(f"lora is {self.lora!r}, but must be None or a LoRA(rank=..., alpha=...)")
         if self.precision not in PRECISIONS:
             raise UsageError(f"precision is {self.precision!r}, but must be {' or '.join(PRECISIONS)}")
 
@@ -103,6 +135,13 @@ class SFTRecipe(_Recipe):
     template: str = "alpaca"
     packing: int | None = None
 
+    def __post_init__(self) -> None:
+        super(SFTRecipe, self).__post_init__()
+        if self.packing is not None:
+            _whole("packing", self.packing, 1)
+        if self.template not in TEMPLATES:
+            raise UsageError(f"template is {self.template!r}, but must be {' or '.join(TEMPLATES)}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardRecipe(_Recipe):
@@ -117,6 +156,12 @@ class RewardRecipe(_Recipe):
 
     margin: float = 0.0
     centering: float = 0.0
+
+    def __post_init__(self) -> None:
+        super(RewardRecipe, self).__post_init__()
+        for name in ("margin", "centering"):
+            if _number(name, getattr(self, name)) < 0:
+                raise UsageError(f"{name} is {getattr(self, name)}, but must be 0 or more")
 
 
 _PAPER = SFTRecipe(model="huggyllama/llama-7b", checkpointing=True)

@@ -23,7 +23,7 @@ from gpt4_instruct.errors import OutputError, OutputExistsError
 from gpt4_instruct.progress import first_process
 from gpt4_instruct.storage import lock, read_json, write_json
 
-__all__ = ["FACTS", "Run", "running"]
+__all__ = ["FACTS", "Run", "facts_of", "running"]
 
 FACTS = "training.json"
 _CHECKPOINTS = "checkpoints"
@@ -151,13 +151,22 @@ class Run:
         return sorted(found, key=lambda each: -int(each.name.rpartition("-")[2]))
 
 
+def facts_of(folder: Path) -> dict[str, Any] | None:
+    """What the finished run in a folder found; none where there is none."""
+    return _ours(folder / FACTS)
+
+
 def _is_ours(file: Path) -> bool:
-    """Whether a file is there and says what a run is; others may have a training.json, too."""
+    return _ours(file) is not None
+
+
+def _ours(file: Path) -> dict[str, Any] | None:
+    """What a file says of a run; none where it is of something else: others may have a training.json, too."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and "kind" in content and "base" in content
+        return None
+    return content if isinstance(content, dict) and "kind" in content and "base" in content else None
 
 
 def _is_empty(folder: Path) -> bool:
@@ -246,13 +255,13 @@ def running(folder: Path, what: dict[str, Any], *, overwrite: bool) -> Iterator[
         raise OutputError(
             f"another process trains in {folder}: wait for it, or name another folder with --out"
         ) from None
-    made = not folder.exists()
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
         run = Run(folder, what, overwrite=overwrite, main=True)
         try:
             yield run
         finally:
-            for each in (run.checkpoints, *([folder] if made else [])):
+            for each in (run.checkpoints, *missing):
                 with suppress(OSError):  # there is something in it, or it was never made
                     each.rmdir()
     finally:

@@ -184,8 +184,8 @@ def _too_big(trainer: Any) -> str:
     ways = []
     batch = trainer.args.per_device_train_batch_size
     if batch > 1:
-        ways.append(f"--device-batch {batch // 2} (now {batch}; the result is the same)")
+        ways.append(f"--device-batch {batch // 2} (now {batch}; it learns the same)")
     if not trainer.args.activation_checkpointing:
-        ways.append("--checkpointing (the result is the same)")
+        ways.append("--checkpointing (it learns the same)")
     ways += ["--lora", "a lower --max-length"]
     return f"out of memory after step {trainer.state.global_step}: try {', '.join(ways[:-1])} or {ways[-1]}"
