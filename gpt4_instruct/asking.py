@@ -69,4 +69,5 @@ def _leaves_alpaca(tokenizer: Any) -> bool:
         text: str = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
     except Exception:  # Jinja's, or whatever a template raises
         return False
-    return text.removeprefix(tokenizer.bos_token or "") == prompt
+    # Before the first word a template may write the space that the tokenizer would read there (`use_template`).
+    return text.removeprefix(tokenizer.bos_token or "").removeprefix(" ") == prompt

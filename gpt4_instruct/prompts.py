@@ -102,20 +102,24 @@ def is_alpaca(prompt: str) -> bool:
     return prompt.startswith("Below is an instruction that describes a task") and prompt.endswith("### Response:")
 
 
-def alpaca_chat_template(*, begins: bool) -> str:
+def alpaca_chat_template(*, begins: bool, space: bool = False) -> str:
     """The Alpaca prompt as a Jinja chat template, so that a tuned model is asked in the form it was tuned in.
 
     The last question is rendered byte for byte as `render_alpaca` does: with an input where its message has the key
     ``input`` beside ``content``. A message that is such a prompt already stays as it is. Earlier turns stand before it
     in the same form, under one introduction; a system message stands before that. (Alpaca itself knows one turn only.)
+    A message's content may be a list of parts, of which those of the type ``text`` count, joined as they are; no
+    content is an empty one.
 
     Args:
         begins: whether the tokenizer begins a text with its ``bos_token``; templates must write that themselves.
+        space: writes a space before the first word. Some tokenizers read one there by themselves, but only in a text
+            that begins with the word, and not behind a ``bos_token``.
     """
     introduction = ALPACA_NO_INPUT.split("### Instruction:", maxsplit=1)[0]
     with_input = ALPACA.split("### Instruction:", maxsplit=1)[0]
     pieces = {
-        "BOS": "{{- bos_token -}}" if begins else "",
+        "BEGIN": ("{{- bos_token -}}" if begins else "") + ("{{- ' ' -}}" if space else ""),
         "BEFORE": json.dumps(introduction),
         "BEFORE_INPUT": json.dumps(with_input),
     }
@@ -128,13 +132,23 @@ def alpaca_chat_template(*, begins: bool) -> str:
 # Newlines are written as "\n" in strings, for those of the template itself are trimmed by some renderers and not by
 # others.
 _CHAT_TEMPLATE = """\
-<BOS>
-{%- set ns = namespace(introduced=false) -%}
+<BEGIN>
+{%- set ns = namespace(introduced=false, content='') -%}
 {%- for message in messages -%}
+{%- set ns.content = '' -%}
+{%- if message['content'] is string -%}
+{%- set ns.content = message['content'] -%}
+{%- elif message['content'] -%}
+{%- for part in message['content'] -%}
+{%- if part['type'] == 'text' -%}
+{%- set ns.content = ns.content + part['text'] -%}
+{%- endif -%}
+{%- endfor -%}
+{%- endif -%}
+{%- set content = ns.content -%}
 {%- if message['role'] == 'system' -%}
-{{- message['content'] + '\\n\\n' -}}
+{{- content + '\\n\\n' -}}
 {%- elif message['role'] == 'user' -%}
-{%- set content = message['content'] -%}
 {%- if content.startswith('Below is an instruction that describes a task') and content.endswith('### Response:') -%}
 {{- content -}}
 {%- else -%}
@@ -149,7 +163,7 @@ _CHAT_TEMPLATE = """\
 {%- endif -%}
 {%- set ns.introduced = true -%}
 {%- else -%}
-{{- message['content'] + eos_token -}}
+{{- content + eos_token -}}
 {%- if not loop.last -%}
 {{- '\\n\\n' -}}
 {%- endif -%}

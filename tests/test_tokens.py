@@ -10,11 +10,13 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpt4_instruct.asking import form_of
 from gpt4_instruct.errors import SourceError, UnknownNameError, UsageError
 from gpt4_instruct.prompts import alpaca_chat_template, render_alpaca
+from gpt4_instruct.training.loading import use_template
 from gpt4_instruct.training.tokens import IGNORED, Encoder, encode
 from tests.smollm2 import needs_smollm2
-from tests.tiny import FAMILIES, needs_training, rows, tiny_tokenizer
+from tests.tiny import FAMILIES, needs_training, rows, sentencepiece_tokenizer, tiny_tokenizer
 
 pytestmark = needs_training
 
@@ -119,11 +121,14 @@ def test_a_tokenizer_without_offsets_gives_the_same(made):
     assert Encoder(Slow(fast)).encode(pairs) == Encoder(fast).encode(pairs)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_chat_template_asks_in_the_bytes_that_were_learnt(family):
-    tokenizer = tiny_tokenizer(family)
+@pytest.mark.parametrize("family", [*FAMILIES, "sentencepiece"])
+def test_the_chat_template_asks_in_the_bytes_that_were_learnt(family, tmp_path, capsys):
+    tokenizer = sentencepiece_tokenizer(tmp_path) if family == "sentencepiece" else tiny_tokenizer(family)
     encoder = Encoder(tokenizer)
-    tokenizer.chat_template = alpaca_chat_template(begins=family != "qwen2")
+    use_template(tokenizer, "alpaca")
+    assert capsys.readouterr().err == ""
+    if family != "sentencepiece":
+        assert tokenizer.chat_template == alpaca_chat_template(begins=family != "qwen2")
     for row in rows(40):
         question = {"role": "user", "content": row["instruction"], "input": row["input"]}
         prompt, output = encoder.render(row["instruction"], row["input"], row["output"])
@@ -135,6 +140,47 @@ def test_the_chat_template_asks_in_the_bytes_that_were_learnt(family):
         assert tokenizer.apply_chat_template(rendered, add_generation_prompt=True)["input_ids"] == asked
         answered = [question, {"role": "assistant", "content": row["output"]}]
         assert tokenizer.apply_chat_template(answered)["input_ids"] == found.ids
+
+
+def test_a_space_that_is_read_only_before_the_first_word_is_written_behind_the_begin(tmp_path):
+    tokenizer = sentencepiece_tokenizer(tmp_path)
+    prompt = render_alpaca("Say hi.")
+    begun = tokenizer(f"<s>{prompt}", add_special_tokens=False)["input_ids"]
+    assert begun != tokenizer(prompt)["input_ids"], "the example has no such tokenizer"
+    use_template(tokenizer, "alpaca")
+    asked = [{"role": "user", "content": "Say hi."}]
+    assert tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True) == f"<s> {prompt}"
+    tokenizer.save_pretrained(tmp_path)
+    assert form_of(tmp_path) == "alpaca"
+
+
+def test_a_tokenizer_that_no_template_fits_is_told_and_keeps_the_nearest(tmp_path, capsys):
+    from tokenizers import normalizers
+
+    tokenizer = sentencepiece_tokenizer(tmp_path)
+    tokenizer.backend_tokenizer.normalizer = normalizers.Strip()  # of the space that would be written, too
+    use_template(tokenizer, "alpaca")
+    assert "otherwise than the text that was learnt" in capsys.readouterr().err
+    assert tokenizer.chat_template == alpaca_chat_template(begins=True)
+
+
+def test_the_chat_template_takes_parts_of_text_and_no_content():
+    tokenizer = tiny_tokenizer()
+    use_template(tokenizer, "alpaca")
+
+    def asked(*messages):
+        return tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+
+    picture = {"type": "image_url", "image_url": {"url": "x"}}
+    parts = [{"type": "text", "text": "Say "}, picture, {"type": "text", "text": "hi."}]
+    assert asked({"role": "user", "content": parts}) == f"<s>{render_alpaca('Say hi.')}"
+    whole = [{"type": "text", "text": render_alpaca("Say hi.")}]
+    assert asked({"role": "user", "content": whole}) == f"<s>{render_alpaca('Say hi.')}"
+    for nothing in ({}, {"content": None}, {"content": ""}, {"content": []}):
+        turns = [{"role": "user", "content": "Hi."}, {"role": "assistant", **nothing}, {"role": "user", **nothing}]
+        assert asked(*turns) == f"<s>{render_alpaca('Hi.')}</s>\n\n### Instruction:\n\n\n### Response:"
+    system = {"role": "system", "content": [{"type": "text", "text": "Be short."}]}
+    assert asked(system, {"role": "user", "content": "Hi."}) == f"<s>Be short.\n\n{render_alpaca('Hi.')}"
 
 
 def test_the_base_models_own_template_is_learnt_up_to_its_end():

@@ -15,7 +15,15 @@ import pytest
 import gpt4_instruct
 from tests.smollm2 import installed
 
-__all__ = ["FAMILIES", "needs_training", "rows", "scored_rows", "tiny_model", "tiny_tokenizer"]
+__all__ = [
+    "FAMILIES",
+    "needs_training",
+    "rows",
+    "scored_rows",
+    "sentencepiece_tokenizer",
+    "tiny_model",
+    "tiny_tokenizer",
+]
 
 needs_training = pytest.mark.skipif(not installed("accelerate"), reason="pip install '.[train]'")
 _ENDS = {"llama": ("<s>", "</s>"), "opt": ("</s>", "</s>"), "qwen2": (None, "<|endoftext|>")}
@@ -78,6 +86,29 @@ def tiny_tokenizer(family: str = "llama") -> Any:
             single=f"{begin} $A", special_tokens=[(begin, backend.token_to_id(begin))]
         )
     return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=begin, eos_token=end)
+
+
+def sentencepiece_tokenizer(folder: Path) -> Any:
+    """As LLaMA's own is read from its folder: a space is read before a text's first word, but not behind <s>."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    backend = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    spelt = [f"<0x{byte:02X}>" for byte in range(256)]
+    trainer = trainers.BpeTrainer(
+        vocab_size=1_200, special_tokens=["<unk>", "<s>", "</s>", *spelt], show_progress=False
+    )
+    backend.train_from_iterator((" ".join(each.values()) for each in rows(160)), trainer)
+    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    named = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    PreTrainedTokenizerFast(tokenizer_object=backend, **named).save_pretrained(folder)
+    config = {"tokenizer_class": "LlamaTokenizer", **named}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    return AutoTokenizer.from_pretrained(folder)
 
 
 def tiny_model(folder: Path, family: str = "llama", *, seed: int = 0, tie: bool = False) -> Path:

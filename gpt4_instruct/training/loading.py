@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 
 from gpt4_instruct.errors import MissingExtraError, UsageError
 from gpt4_instruct.models import find_model, quiet, smollm2_folder, smollm2_identity
-from gpt4_instruct.prompts import alpaca_chat_template
+from gpt4_instruct.progress import first_process
+from gpt4_instruct.prompts import alpaca_chat_template, render_alpaca
 from gpt4_instruct.training.recipes import LoRA
 
 __all__ = ["Base", "add_lora", "find_base", "load_causal", "load_reward", "load_tokenizer", "require", "use_template"]
@@ -166,13 +168,39 @@ def add_lora(model: Any, lora: LoRA, *, reward: bool = False) -> Any:
 
 
 def use_template(tokenizer: Any, template: str) -> None:
-    """Gives a tokenizer the chat template that a model was tuned with, and what generating in batches needs."""
+    """Gives a tokenizer the chat template that a model was tuned with, and what generating in batches needs.
+
+    Where no template can ask in the very tokens that were learnt, the nearest one is taken, and that is said: a model
+    that is trained already is not lost for it.
+    """
     if template == "alpaca":
         first = tokenizer("")["input_ids"][:1]
         begins = tokenizer.bos_token_id is not None and first == [tokenizer.bos_token_id]
-        tokenizer.chat_template = alpaca_chat_template(begins=begins)
+        begin = tokenizer.bos_token if begins else ""
+        fitting = [space for space in ("", " ") if _asks_as_learnt(tokenizer, begin + space)]
+        if not fitting and first_process():
+            print(
+                "the tokenizer reads the chat template otherwise than the text that was learnt, so a server asks in "
+                "slightly other tokens",
+                file=sys.stderr,
+            )
+        tokenizer.chat_template = alpaca_chat_template(begins=begins, space=fitting[:1] == [" "])
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # whoever generates masks it
+
+
+def _asks_as_learnt(tokenizer: Any, begin: str) -> bool:
+    """Whether prompts that a template begins with `begin` have the ids that they have in training."""
+    prompts = [
+        render_alpaca(*task) for task in (("Say hi.",), ("Add.", "1 2"), ("写诗。",), ("改错。", "他们是学生们。"))
+    ]
+    for prompt in prompts:
+        learnt = tokenizer(prompt)["input_ids"]
+        if learnt and learnt[-1] == tokenizer.eos_token_id:  # a tokenizer that ends every text
+            learnt = learnt[:-1]
+        if tokenizer(begin + prompt, add_special_tokens=False)["input_ids"] != learnt:
+            return False
+    return True
 
 
 def _line(error: Exception) -> str:
