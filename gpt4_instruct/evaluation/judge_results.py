@@ -97,7 +97,7 @@ def _compared(judged: Sequence[_Line], how: Mapping[str, Any], *, lengths: bool 
         "lengths": [line["words"] for line in judged],
         "baseline_lengths": [line["baseline_words"] for line in judged],
     }
-    rates = win_rate(scores, baseline, **(words if lengths else {}), level=how["level"], seed=how["seed"])
+    rates = win_rate(scores, baseline, **(words if lengths else {}), level=how["level"])
     return {
         "relative_score": {
             "model_sum": relative["sum"],

@@ -38,7 +38,6 @@ def win_rate(
     lengths: Sequence[float | None] | None = None,
     baseline_lengths: Sequence[float | None] | None = None,
     level: float = 0.95,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """How often a model wins against a baseline, ties counting half, in percent; with lengths, also at the same length.
 
@@ -49,7 +48,6 @@ def win_rate(
         lengths: of the model's answers, in any unit; None where it is not known.
         baseline_lengths: of the baseline's answers, in the same unit.
         level: of the intervals, over 0 and under 1.
-        seed: without effect, as nothing is drawn.
 
     Returns:
         ``win_rate`` and its ``interval``; ``n``, the questions with both scores, which alone count; ``missing``, the
