@@ -44,11 +44,12 @@ def require(*more: str) -> None:
 
 
 def find_base(model: str) -> Base:
-    """The base model of a name: ``"smollm2"``, a folder, or a Hub id ``ORG/NAME[@REVISION]``.
+    """The base model of a name: ``"smollm2"``, a folder, or a Hub id ``ORG/NAME[@REVISION]``, maybe behind ``local:``.
 
     Raises:
         UsageError: there is no such model, or it is a file of another kind.
     """
+    model = model.removeprefix("local:")
     if model == "smollm2":
         return Base(smollm2_folder(), "HuggingFaceTB/SmolLM2-135M-Instruct", smollm2_identity(), "apache-2.0")
     folder, name, identity = find_model(model)
@@ -92,7 +93,7 @@ def load_causal(base: Base, tokenizer: Any, *, frozen: bool = False) -> Any:
             update of 2e-5 is lost in a bfloat16 weight, which has three digits.
 
     Raises:
-        UsageError: the folder holds no causal language model.
+        UsageError: the folder holds no causal language model, or only a part of its weights.
     """
     from transformers import MODEL_FOR_MASKED_LM_MAPPING, AutoConfig, AutoModelForCausalLM
 
@@ -105,7 +106,7 @@ def load_causal(base: Base, tokenizer: Any, *, frozen: bool = False) -> Any:
             f"{base.name} is an encoder ({config.model_type}), which sees the tokens it is to predict: name a causal "
             "language model with --model"
         )
-    model = _load(AutoModelForCausalLM, base, dtype="auto" if frozen else "float32")
+    model = _load_whole(AutoModelForCausalLM, base, dtype="auto" if frozen else "float32")
     _fit_embeddings(model, tokenizer)
     model.config.use_cache = False
     return model
@@ -118,7 +119,7 @@ def load_reward(base: Base, tokenizer: Any, *, frozen: bool = False) -> Any:
     reads the one before the end, and in a batch another one than alone. So the tokenizer gets a pad token of its own.
 
     Raises:
-        UsageError: the folder holds no model that can score texts.
+        UsageError: the folder holds no model that can score texts, or only a part of its weights.
     """
     from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoConfig, AutoModelForSequenceClassification
 
@@ -128,7 +129,8 @@ def load_reward(base: Base, tokenizer: Any, *, frozen: bool = False) -> Any:
             f"{base.name} is a {config.model_type} model, for which transformers has no head that scores a text: name "
             "another base with --model"
         )
-    model = _load(AutoModelForSequenceClassification, base, dtype="auto" if frozen else "float32", num_labels=1)
+    scoring = {"dtype": "auto" if frozen else "float32", "num_labels": 1}
+    model = _load_whole(AutoModelForSequenceClassification, base, new_head=True, **scoring)
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         tokenizer.add_special_tokens({"pad_token": _PAD})
     _fit_embeddings(model, tokenizer)
@@ -144,6 +146,26 @@ def _load(kind: Any, base: Base, **options: Any) -> Any:
             return kind.from_pretrained(base.folder, **options)
     except Exception as error:  # every library below raises its own
         raise UsageError(f"{base.name} cannot be loaded for training: {_line(error)}") from error
+
+
+def _load_whole(kind: Any, base: Base, *, new_head: bool = False, **options: Any) -> Any:
+    """A model all of whose weights are in its files; with `new_head`, all but those of the head that scores.
+
+    Without a word, transformers makes up what is missing. (Tied weights are not missing.)
+    """
+    model, found = _load(kind, base, output_loading_info=True, **options)
+    missing = sorted(found["missing_keys"])
+    if new_head:
+        # A pooler belongs to the head, though some architectures keep it in the body.
+        body = f"{model.base_model_prefix}."
+        missing = [name for name in missing if name.startswith(body) and ".pooler." not in name]
+    if missing:
+        more = f" and {len(missing) - 1} more weights are" if len(missing) > 1 else " is"
+        raise UsageError(
+            f"{missing[0]}{more} not in the files of {base.name}, which is not a whole {type(model).__name__}: name "
+            "another base with --model"
+        )
+    return model
 
 
 def _fit_embeddings(model: Any, tokenizer: Any) -> None:
