@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, TextIO
 
-from gpt4_instruct.asking import find_writer
+from gpt4_instruct.asking import find_writer, prompt_ids
 from gpt4_instruct.errors import InterruptedRunError, MissingExtraError, UsageError
 from gpt4_instruct.records import Message, Request, Sampling, well_formed
 from gpt4_instruct.teachers.decoding import Draw
@@ -261,11 +261,10 @@ class Conversation:
         system = [{"role": "system", "content": self.system}] if self.system else []
         messages = [*system, *({"role": role, "content": content} for role, content in asked)]
         try:
-            text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            return prompt_ids(self._tokenizer, messages) or [self._loaded.pad]
         except Exception as error:  # Jinja's, or whatever a template raises
             line = str(error).strip().split("\n")[0][:300]
             raise UsageError(f"the chat template of {self.name} fails: {line or type(error).__name__}") from error
-        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"]) or [self._loaded.pad]
 
     def _generate(
         self, request: Request, prompt: list[int], give: Callable[[str], None], stopped: Callable[[], bool]

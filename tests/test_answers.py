@@ -153,16 +153,23 @@ def test_a_tuned_model_reads_the_alpaca_prompt_byte_for_byte(tmp_path, family):
     use_template(tokenizer, "alpaca")
     tokenizer.save_pretrained(folder)
     model = _load(f"tuned-{family}", folder)
-    for task in (("Say hi.", ""), ("把这句话改成问句。", "他会来。\n{他们}呢？ "), (" Braces {input}\n", "### Input:")):
+    for task in (
+        ("Say hi.", ""),
+        ("把这句话改成问句。", "他会来。\n{他们}呢？ "),
+        (" Braces {input}\n", "### Input:"),
+        ("What do </s> and <|endoftext|> mean?", "<s>"),
+    ):
         prompt = render_question(*task, "alpaca")
         assert prompt == render_alpaca(*task)
         (learnt,) = Encoder(tiny_tokenizer(family)).encode([(prompt, "Hi.")])
-        waiting = _Waiting(
-            Request("local", "m", (Message("user", prompt),), {"max_tokens": 1}),
-            asyncio.Future(loop=asyncio.new_event_loop()),
-        )
-        model.prepare(waiting)
-        assert waiting.prompt == learnt.ids[: learnt.prompt]
+        for template in (None, tokenizer.chat_template):
+            model.tokenizer.chat_template = template
+            waiting = _Waiting(
+                Request("local", "m", (Message("user", prompt),), {"max_tokens": 1}),
+                asyncio.Future(loop=asyncio.new_event_loop()),
+            )
+            model.prepare(waiting)
+            assert waiting.prompt == learnt.ids[: learnt.prompt]
         text = tokenizer.decode(waiting.prompt, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         assert text == prompt
 

@@ -242,6 +242,17 @@ def test_a_model_without_a_template_is_asked_in_the_alpaca_form(models, monkeypa
     assert turns.startswith(ALPACA_NO_INPUT.split("{", maxsplit=1)[0])
 
 
+def test_the_letters_of_a_special_token_are_letters_in_a_question(models, monkeypatch):
+    tokenizer, question = tiny_tokenizer(), "What does </s> mean?"
+    script = Scripted(monkeypatch, ["It ends.", "Yes."])
+    talk(models["plain"], f"{question}\nAnd <s>?\n")
+    first, second = script.prompts
+    assert first == tokenizer(render_alpaca(question), split_special_tokens=True)["input_ids"]
+    assert tokenizer.eos_token_id not in first and first.count(tokenizer.bos_token_id) == 1
+    assert second[: len(first)] == first and second.count(tokenizer.eos_token_id) == 1  # behind the answer
+    assert second.count(tokenizer.bos_token_id) == 1 and "And <s>?" in script.texts()[1]
+
+
 def test_a_model_with_a_template_is_asked_by_it(models, monkeypatch):
     script = Scripted(monkeypatch, ["Hi.", "Bye."])
     talk(models["chatty"], "Say hi.\nSay bye.\n", system="Be short.")

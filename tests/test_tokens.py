@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections import Counter
 
@@ -10,7 +11,7 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt4_instruct.asking import form_of
+from gpt4_instruct.asking import form_of, prompt_ids
 from gpt4_instruct.errors import SourceError, UnknownNameError, UsageError
 from gpt4_instruct.prompts import alpaca_chat_template, render_alpaca
 from gpt4_instruct.training.loading import use_template
@@ -195,6 +196,57 @@ def test_the_base_models_own_template_is_learnt_up_to_its_end():
     (found,) = encoder.encode([(prompt, completion)])
     assert tokenizer.decode(found.ids[: found.prompt]) == prompt
     assert tokenizer.decode(found.ids[found.prompt :]) == "3</s>"
+
+
+CHAT = (
+    "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] | trim }}{{ eos_token }}\n{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% endif %}"
+)
+
+
+@pytest.mark.parametrize("name", ["byte-level", "begins", "punctuation", "metaspace", "sentencepiece"])
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("What does {end} mean?", "Yes."),
+        ("Mark it.", "Write <s>word{end} and then {end}"),
+        ("{end}", "{end}{end}\n木星"),
+        ("<{end}/s>", " : {end}x"),
+    ],
+)
+def test_a_special_token_in_a_message_is_letters_and_cuts_nothing(made, tmp_path, name, question, answer):
+    tokenizer = sentencepiece_tokenizer(tmp_path) if name == "sentencepiece" else copy.deepcopy(made[name])
+    tokenizer.chat_template = CHAT
+    end, letters = tokenizer.eos_token_id, tokenizer.eos_token
+    question, answer = question.format(end=letters), answer.format(end=letters)
+    encoder = Encoder(tokenizer, template="chat")
+    (found, other) = encoder.encode([encoder.render(question, "", answer), encoder.render("Hi.", "", "Ho.")])
+    asked, said = found.ids[: found.prompt], found.ids[found.prompt :]
+    assert asked == prompt_ids(tokenizer, [{"role": "user", "content": question}])
+    assert asked.count(end) == 1 and said.count(end) == 1 and said[-1] == end
+    if tokenizer.unk_token_id is None or name == "sentencepiece":  # else it has no [
+        whole = f"[user]{question}{letters}\n[assistant]{answer.strip()}{letters}"
+        assert tokenizer.decode(found.ids, clean_up_tokenization_spaces=False) == whole
+    if name in ("byte-level", "begins"):  # where each piece can be read alone
+        pieces = [f"[user]{question}", f"\n[assistant]{answer.strip()}"]
+        ids = [tokenizer(each, add_special_tokens=False, split_special_tokens=True)["input_ids"] for each in pieces]
+        assert found.ids == [*ids[0], end, *ids[1], end]
+    # The row beside it is as it would be alone, and as transformers reads it.
+    text = "[user]Hi." + letters + "\n[assistant]Ho." + letters
+    assert [other] == encoder.encode([encoder.render("Hi.", "", "Ho.")])
+    assert other.ids == tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "sentencepiece"])
+def test_a_question_about_a_special_token_is_asked_as_it_was_learnt(family, tmp_path):
+    tokenizer = sentencepiece_tokenizer(tmp_path) if family == "sentencepiece" else tiny_tokenizer(family)
+    encoder = Encoder(tokenizer)
+    use_template(tokenizer, "alpaca")
+    for question in (f"What does {tokenizer.eos_token} mean?", f"{tokenizer.eos_token}<s>", "Plain."):
+        (found,) = encoder.encode([encoder.render(question, "", "The end.")])
+        for content in (question, render_alpaca(question)):
+            asked = prompt_ids(tokenizer, [{"role": "user", "content": content}])
+            assert asked == found.ids[: found.prompt]
 
 
 def test_rows_become_columns_and_what_is_dropped_is_counted():

@@ -22,6 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from gpt4_instruct.asking import prompt_ids
 from gpt4_instruct.errors import (
     MissingExtraError,
     RequestRefusedError,
@@ -269,11 +270,11 @@ class _Model:
                 raise RequestRefusedError("bad_schema", " ".join(waiting.matcher.get_error().split()))
         if self.tokenizer.chat_template:
             messages = [{"role": role, "content": content} for role, content in request.messages]
-            text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-            tokens = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            tokens = prompt_ids(self.tokenizer, messages)
         else:
             last = next((message.content for message in reversed(request.messages) if message.role == "user"), "")
-            tokens = self.tokenizer(last if is_alpaca(last) else render_alpaca(last))["input_ids"]
+            text = last if is_alpaca(last) else render_alpaca(last)
+            tokens = self.tokenizer(text, split_special_tokens=True)["input_ids"]  # as in training
         room = self.context - len(tokens)
         if _LEAST_ROOM <= room < waiting.limit and not request.choices:
             waiting.limit = room  # most answers are shorter than they may be; one that is not is cut off and says so

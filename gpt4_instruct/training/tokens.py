@@ -12,6 +12,7 @@ model is asked.
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gpt4_instruct.asking import PLAIN, literal, literal_text, plain
 from gpt4_instruct.errors import SourceError, UnknownNameError, UsageError
 from gpt4_instruct.progress import quiet_datasets
 from gpt4_instruct.prompts import render_alpaca
@@ -79,18 +81,23 @@ class Encoder:
         self.end: int = tokenizer.eos_token_id
         # A chat template writes its own special tokens.
         self._special = template == "alpaca"
+        # In a row "</s>" is three letters and two brackets; in a chat template it ends the text.
+        self._split = template == "alpaca"
         self._fast = tokenizer.backend_tokenizer if tokenizer.is_fast else None
 
     def render(self, instruction: str, input: str, output: str) -> tuple[str, str]:
         """What a model is asked and what it is to say, as text. The end of text is not in it, unless a template has it.
+
+        Where a chat's messages hold the letters of a special token, those are marked as `asking.plain` does.
 
         Raises:
             UsageError: the chat template cannot be rendered, or changes what comes before an answer.
         """
         if self.template == "alpaca":
             return render_alpaca(instruction, input), output
-        asked = [{"role": "user", "content": f"{instruction}\n\n{input}" if input else instruction}]
-        return self._render_chat(asked, output)
+        question = f"{instruction}\n\n{input}" if input else instruction
+        asked = [{"role": "user", "content": plain(self.tokenizer, question)}]
+        return self._render_chat(asked, plain(self.tokenizer, output))
 
     def _render_chat(self, asked: list[dict[str, str]], output: str) -> tuple[str, str]:
         render = self.tokenizer.apply_chat_template
@@ -109,24 +116,38 @@ class Encoder:
 
     def encode(self, texts: Sequence[tuple[str, str]]) -> list[Tokens]:
         """The tokens of (prompt, completion) pairs, each with the end of text behind it, cut to `max_length`."""
+        found = self._encode([(prompt, completion) for prompt, completion in texts if PLAIN not in prompt + completion])
+        marked = self._encode_marked([pair for pair in texts if PLAIN in pair[0] + pair[1]])
+        both = {False: iter(found), True: iter(marked)}
+        return [self._finish(*next(both[PLAIN in prompt + completion])) for prompt, completion in texts]
+
+    def _encode(self, texts: list[tuple[str, str]]) -> list[tuple[list[int], int]]:
+        """Ids, and how many of them are the prompt's."""
         if self._fast is None:
-            return [self._finish(*self._apart(prompt, completion)) for prompt, completion in texts]
+            return [self._apart(prompt, completion) for prompt, completion in texts]
         found = self._encode_fast([prompt + completion for prompt, completion in texts], self._special)
         done = []
         for (prompt, completion), encoded in zip(texts, found, strict=True):
-            ids, start = encoded.ids, _start(encoded, len(prompt), bool(completion))
-            if start is None:
-                ids, start = self._apart(prompt, completion)
-            done.append(self._finish(ids, start))
+            start = _start(encoded, len(prompt), bool(completion))
+            done.append(self._apart(prompt, completion) if start is None else (encoded.ids, start))
         return done
+
+    def _encode_marked(self, texts: list[tuple[str, str]]) -> list[tuple[list[int], int]]:
+        """The same for a chat whose messages hold letters that look like special tokens."""
+        if not texts or self.template == "alpaca":
+            return self._encode(texts)
+        encoder = copy.copy(self)
+        encoder.tokenizer, ids = literal(self.tokenizer)
+        encoder._fast, encoder._split = encoder.tokenizer.backend_tokenizer, True
+        ready = [(literal_text(self.tokenizer, one), literal_text(self.tokenizer, other)) for one, other in texts]
+        return [([ids.get(each, each) for each in found], start) for found, start in encoder._encode(ready)]
 
     def _encode_fast(self, texts: list[str], special: bool) -> list[Any]:
         assert self._fast is not None
         self._fast.no_truncation()
         self._fast.no_padding()
         before = self._fast.encode_special_tokens
-        # In a row "</s>" is three letters and two brackets; in a chat template it ends the text.
-        self._fast.encode_special_tokens = self.template == "alpaca"
+        self._fast.encode_special_tokens = self._split
         try:
             return list(self._fast.encode_batch(texts, add_special_tokens=special))
         finally:
@@ -134,7 +155,7 @@ class Encoder:
 
     def _apart(self, prompt: str, completion: str) -> tuple[list[int], int]:
         """The ids of the prompt as when a model is asked, then those of the completion."""
-        split = self.template == "alpaca"
+        split = self._split
         first = self.tokenizer(prompt, add_special_tokens=self._special, split_special_tokens=split)["input_ids"]
         if self._special and first and first[-1] == self.end:
             first = first[:-1]  # this tokenizer ends every text by itself
