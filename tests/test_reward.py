@@ -540,8 +540,45 @@ def test_held_out_ties_say_nothing_and_stop_nothing(tmp_path):
     plan = replace(TINY, max_steps=1)
     facts = run_reward(scored_rows(8), tmp_path / "out", model=str(base), plan=plan, held_out_data=ties).facts
     assert facts["held_out"] is None and facts["data"]["held_out_rows"] == 3
+    assert facts["data"]["held_out_measured"] == 0 and facts["data"]["held_out_left_out"] == {"ties": 3}
+    both = [*ties, *scored_rows(8)]
+    data = run_reward(scored_rows(8), tmp_path / "both", model=str(base), plan=plan, held_out_data=both).facts["data"]
+    assert data["held_out_measured"] == 8 and data["held_out_left_out"] == {"ties": 3}
     assert "dropped_ties" in line_of(SourceError, ties, tmp_path / "other", model=str(base), plan=plan)
     assert not (tmp_path / "other" / "training.json").exists()
+
+
+def test_padding_is_no_token_that_was_seen(tmp_path):
+    base = str(bloom(tmp_path / "base"))
+    for size in (1, 4):
+        plan = replace(TINY, device_batch=size, epochs=1)
+        facts = run_reward(scored_rows(12), tmp_path / f"out{size}", model=base, plan=plan).facts
+        assert facts["tokens_seen"] == facts["tokens"]["tokens"], size
+
+
+def test_a_run_goes_on_with_the_same_held_out_prompts_only(tmp_path, monkeypatch):
+    base, plan = str(tiny_model(tmp_path / "base")), replace(TINY, save_steps=1)
+    some, others = scored_rows(8)[:4], scored_rows(8)[4:]
+
+    class Killed(BaseException):
+        """What nothing catches."""
+
+    def killed(trainer, run, *args, **options):
+        step = run.checkpoints / "checkpoint-1"
+        step.mkdir(exist_ok=True)
+        run.seal(step, 1.0)
+        raise Killed
+
+    monkeypatch.setattr("gpt4_instruct.training.finishing.train", killed)
+    for held_out, error in ((some, Killed), (others, OutputExistsError), (some, Killed)):
+        with pytest.raises(error, match="an unfinished run with another held_out" if held_out is others else None):
+            run_reward(scored_rows(8), tmp_path / "out", model=base, plan=plan, held_out_data=held_out)
+
+
+def test_a_base_that_cannot_read_so_many_tokens_says_how_many(tmp_path):
+    base = str(tiny_model(tmp_path / "base", "opt"))
+    said = line_of(UsageError, scored_rows(4), tmp_path / "out", model=base, plan=replace(TINY, max_length=513))
+    assert said == "max_length is 513, but base reads at most 512 tokens: --max-length 512"
 
 
 def test_data_that_cannot_be_used_says_what_is_wrong(tmp_path):

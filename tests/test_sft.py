@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from gpt4_instruct.errors import UsageError
+from gpt4_instruct.errors import InterruptedRunError, OutputExistsError, UsageError
 from gpt4_instruct.training import telling
 from gpt4_instruct.training.recipes import SFT_RECIPES, LoRA, SFTRecipe, changed
 from gpt4_instruct.training.sft import run_sft
 from tests.smollm2 import needs_smollm2
-from tests.tiny import FAMILIES, needs_training, rows, tiny_model
+from tests.tiny import FAMILIES, needs_training, rows, tiny_model, tiny_tokenizer
 
 pytestmark = needs_training
 
@@ -26,6 +26,7 @@ TINY = SFTRecipe(
     precision="fp32",
     held_out=0.1,
 )
+SHORT = [{"instruction": f"Name number {number}.", "input": "", "output": f"{number}."} for number in range(6)]
 # Of the first six steps; a change of loss, order, rate or tokens changes them.
 PINNED = {
     "llama": [6.6985, 6.6979, 6.6918, 6.5720, 6.5558, 6.3800],
@@ -95,6 +96,114 @@ def test_packs_learn_from_every_row_and_about_as_many_a_step(tmp_path):
     assert facts["tokens_seen"] == 2 * facts["tokens"]["tokens"]
     assert abs(2 * facts["tokens"]["rows"] / facts["steps"] - TINY.batch_size) <= 3
     assert measured(facts)[-1] < measured(facts)[0]
+
+
+def test_a_pack_that_holds_more_rows_than_a_step_is_refused(tmp_path):
+    base = str(tiny_model(tmp_path / "base"))
+    packed = run_sft(rows(), tmp_path / "few", model=base, plan=changed(TINY, packing=512, max_steps=1)).facts
+    assert packed["rows_a_step"] == pytest.approx(TINY.batch_size, abs=3)
+    with pytest.raises(
+        UsageError, match=r"a pack of 4096 tokens holds \d\d\.\d rows on average, but a step is to have 8"
+    ):
+        run_sft(rows(), tmp_path / "many", model=base, plan=changed(TINY, packing=4096))
+    assert not (tmp_path / "many" / "training.json").exists()
+
+
+@pytest.mark.parametrize("packing", [256, 512, 700])
+def test_the_rows_of_a_step_of_packs_are_the_true_mean(tmp_path, packing):
+    base = str(tiny_model(tmp_path / "base"))
+    facts = run_sft(rows(), tmp_path / "out", model=base, plan=changed(TINY, packing=packing, epochs=1.0)).facts
+    tokens = facts["tokens"]
+    learnt = tokens["rows"] - tokens.get("dropped_too_long", 0) - tokens.get("dropped_no_answer", 0)
+    assert facts["rows_a_step"] == pytest.approx(learnt / facts["steps"], abs=0.05)
+
+
+def test_padding_is_no_token_that_was_seen(tmp_path):
+    """A model whose rows lie beside each other has as many tokens as one whose rows lie end to end, in any batches."""
+    import torch
+    from transformers import BloomConfig, BloomForCausalLM
+
+    torch.manual_seed(0)
+    shape = {"vocab_size": 800, "hidden_size": 32, "n_layer": 2, "n_head": 4, "bos_token_id": 0, "eos_token_id": 1}
+    BloomForCausalLM(BloomConfig(**shape)).save_pretrained(tmp_path / "base")
+    tiny_tokenizer().save_pretrained(tmp_path / "base")
+    for size in (1, 4, 8):
+        plan = changed(TINY, device_batch=size, epochs=1.0)
+        facts = run_sft(rows(), tmp_path / f"out{size}", model=str(tmp_path / "base"), plan=plan).facts
+        assert facts["tokens_seen"] == facts["tokens"]["tokens"], size
+
+
+def test_what_was_held_out_but_not_measured_is_told(tmp_path):
+    base = str(tiny_model(tmp_path / "base"))
+    empty, long = {"instruction": "A", "input": "", "output": " "}, {"instruction": "B" * 999, "output": "b"}
+    plan = changed(TINY, max_steps=1)
+    named = [*SHORT, empty, long, long]
+    data = run_sft(rows(), tmp_path / "out", model=base, plan=plan, held_out_data=named).facts["data"]
+    assert data["held_out_measured"] == 6 and data["held_out_left_out"] == {"no_answer": 1, "too_long": 2}
+    facts = run_sft(rows(), tmp_path / "none", model=base, plan=plan, held_out_data=[long]).facts
+    assert facts["held_out"] is None and facts["data"]["held_out_measured"] == 0
+    assert facts["data"]["held_out_left_out"] == {"too_long": 1}
+    data = run_sft(SHORT * 2, tmp_path / "share", model=base, plan=changed(plan, held_out=0.5)).facts["data"]
+    assert data["held_out_measured"] == data["held_out_rows"] == 6 and data["held_out_left_out"] == {}
+
+
+def test_a_run_goes_on_with_the_same_held_out_rows_only(tmp_path):
+    base = str(tiny_model(tmp_path / "base"))
+    some, others = rows(12)[:6], rows(12)[6:]
+    plan = changed(TINY, save_steps=2)
+
+    def begun(held_out):
+        return run_sft(rows(), tmp_path / "out", model=base, plan=plan, held_out_data=held_out)
+
+    before = telling.told
+
+    def stop(logs):
+        if logs.get("step", 0) or "loss" in logs:
+            seen.append(logs)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return before(logs)
+
+    seen: list[object] = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(telling, "told", stop)
+        with pytest.raises(InterruptedRunError):
+            begun(some)
+    with pytest.raises(OutputExistsError, match="an unfinished run with another held_out"):
+        begun(others)
+    assert begun(some).facts["steps"] > 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "most"),
+    [
+        ("gpt2", {"n_positions": 128, "n_embd": 32, "n_layer": 1, "n_head": 2}, 128),
+        ("opt", {"max_position_embeddings": 128, "hidden_size": 32, "num_hidden_layers": 1, "ffn_dim": 32}, 128),
+        ("gptj", {"n_positions": 128, "n_embd": 32, "n_layer": 1, "n_head": 2, "rotary_dim": 8}, 128),
+        ("roberta", {"max_position_embeddings": 130, "hidden_size": 32, "num_hidden_layers": 1, "is_decoder": True}, 128),
+        ("llama", {"max_position_embeddings": 128, "hidden_size": 32, "num_hidden_layers": 1}, None),
+    ],
+)  # fmt: skip
+def test_a_base_that_cannot_read_so_many_tokens_says_how_many(tmp_path, kind, shape, most):
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    heads = {} if "n_head" in shape else {"num_attention_heads": 2, "intermediate_size": 32}
+    more = {"word_embed_proj_dim": 32} if kind == "opt" else {}
+    config = AutoConfig.for_model(
+        kind, vocab_size=800, bos_token_id=0, eos_token_id=1, pad_token_id=1, **shape, **heads, **more
+    )
+    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(tmp_path / "base")
+    tiny_tokenizer().save_pretrained(tmp_path / "base")
+    long = [{"instruction": "Say it again.", "input": "", "output": "b" * 900}, *rows(9)]
+    plan = changed(TINY, max_steps=1, held_out=0.0, max_length=129)
+    if most is not None:
+        message = f"max_length is 129, but base reads at most {most} tokens: --max-length {most}"
+        with pytest.raises(UsageError, match=message):
+            run_sft(long, tmp_path / "out", model=str(tmp_path / "base"), plan=plan)
+        plan = changed(plan, max_length=most)
+    facts = run_sft(long, tmp_path / "out", model=str(tmp_path / "base"), plan=plan).facts
+    assert facts["steps"] == 1 and facts["tokens"]["truncated"], "a row as long as it may be was read"
 
 
 def test_adapters_are_merged_into_a_model_like_any_other(tmp_path):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 from gpt4_instruct.errors import SourceError, UsageError
 from gpt4_instruct.records import Sample
 from gpt4_instruct.training.attention import separate_rows
+from gpt4_instruct.training.context import check_context
 from gpt4_instruct.training.data import read, split
 from gpt4_instruct.training.finishing import Trained, accumulation, finish
 from gpt4_instruct.training.loading import add_lora, find_base, load_reward, load_tokenizer, require
@@ -27,7 +29,7 @@ from gpt4_instruct.training.pairs import encode_pairs, measure_pairs, pair_batch
 from gpt4_instruct.training.recipes import REWARD_RECIPES, RewardRecipe, recipe
 from gpt4_instruct.training.runs import Run, running
 from gpt4_instruct.training.scoring import give_all_rewards, has_token_head, rewards
-from gpt4_instruct.training.trainer import arguments, exact_trainer
+from gpt4_instruct.training.trainer import PADDED, arguments, exact_trainer, without
 
 __all__ = ["reward_trainer", "run_reward"]
 
@@ -57,15 +59,18 @@ def run_reward(
     base = find_base(named)
     tokenizer = load_tokenizer(base.folder)
     rows = read(data, scored=True, limit=limit)
+    held_out: int | list[Any]  # tells a run which prompts: of its own data, the seed and the share decide
     if held_out_data is None:
         learnt, kept = split(rows.samples, plan.held_out, plan.seed)
+        held_out = len(kept)
     else:
-        learnt, kept = rows.samples, read(held_out_data, scored=True).samples
+        others = read(held_out_data, scored=True)
+        learnt, kept, held_out = rows.samples, others.samples, [len(others.samples), others.sha256]
     what = {
         "kind": "reward",
         "base": base.identity,
         "data": rows.sha256,
-        "held_out": len(kept),
+        "held_out": held_out,
         "recipe": dataclasses.asdict(plan),
     }
     with running(Path(out), what, overwrite=overwrite) as run:
@@ -85,9 +90,10 @@ def _run(
 
     counts: Counter[str] = Counter()
     encoded = encode_pairs(learnt, tokenizer, plan.max_length, counts=counts)
-    measured = _measured(kept, tokenizer, plan)
+    measured, unmeasured = _measured(kept, tokenizer, plan)
     set_seed(plan.seed)  # of the head's first weights
     loaded = load_reward(base, tokenizer, frozen=plan.lora is not None)
+    check_context(loaded, plan.max_length, base.name)
     parameters = sum(each.numel() for each in loaded.parameters())
     token_head = has_token_head(loaded)
     pad = None if token_head and separate_rows(loaded, plan.max_length) else tokenizer.pad_token_id
@@ -101,9 +107,7 @@ def _run(
     def collate(features: list[dict[str, Any]]) -> dict[str, Any]:
         return pair_batch(features, pad)
 
-    options: dict[str, Any] = {}
-    if pad is not None:
-        options = {"train_sampling_strategy": "group_by_length", "length_column_name": "length"}
+    options: dict[str, Any] = {} if pad is None else PADDED
     settings = arguments(plan, run, accumulation=1, held_out=measured is not None, **options)
     settings.gradient_accumulation_steps = accumulation(plan, settings.world_size)
     trainer = reward_trainer()(
@@ -117,29 +121,33 @@ def _run(
     trainer.margin, trainer.centering = plan.margin, plan.centering
     loaded.config.problem_type = "regression"  # so that a pipeline gives the reward itself, not its sigmoid
     tokenizer.padding_side = "right"
-    dropped = {name.removeprefix("dropped_"): counts[name] for name in sorted(counts) if name.startswith("dropped_")}
     facts = {
         "kind": "reward",
         "base": {"name": base.name, "identity": base.identity, "licence": base.licence, "parameters": parameters},
-        "data": {**rows.facts(), "held_out_rows": len(kept)},
+        "data": {
+            **rows.facts(),
+            "held_out_rows": len(kept),
+            "held_out_measured": 0 if measured is None else len(measured),
+            "held_out_left_out": unmeasured,
+        },
         "tokens": {name: count for name, count in counts.items() if not name.startswith("dropped_")},
         "pairs": counts["pairs"],
         "ties": counts["ties"],
-        "dropped": dropped,
+        "dropped": without(counts),
         "template": "alpaca",
     }
     # Rewards of one prompt's answers often share the three digits that bfloat16 has.
     return finish(trainer, run, plan, tokenizer, facts, parameters=parameters, template="alpaca", dtype="float32")
 
 
-def _measured(kept: list[Sample], tokenizer: Any, plan: RewardRecipe) -> Any:
-    """The held-out prompts as texts and pairs, or none where they have nothing to say."""
-    if not kept:
-        return None
-    try:
-        return encode_pairs(kept, tokenizer, plan.max_length)
-    except SourceError:  # all ties, or too long
-        return None
+def _measured(kept: list[Sample], tokenizer: Any, plan: RewardRecipe) -> tuple[Any, dict[str, int]]:
+    """The held-out prompts as texts and pairs, or none if no prompt has a pair; and how many have none, by reason."""
+    counts: Counter[str] = Counter()
+    encoded = None
+    if kept:
+        with suppress(SourceError):  # all ties, or too long
+            encoded = encode_pairs(kept, tokenizer, plan.max_length, counts=counts)
+    return encoded, without(counts)
 
 
 @cache

@@ -11,7 +11,9 @@ parted evenly between devices, the stock loader fills its last step up with rows
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,14 @@ from gpt4_instruct.errors import SourceError, UsageError
 from gpt4_instruct.records import Sample
 from gpt4_instruct.training.attention import separate_rows
 from gpt4_instruct.training.batches import flat_batch, pack, padded_batch
+from gpt4_instruct.training.context import check_context
 from gpt4_instruct.training.data import read, split
 from gpt4_instruct.training.finishing import Trained, accumulation, finish
 from gpt4_instruct.training.loading import add_lora, find_base, load_causal, load_tokenizer, require
 from gpt4_instruct.training.recipes import SFT_RECIPES, SFTRecipe, recipe
 from gpt4_instruct.training.runs import Run, running
 from gpt4_instruct.training.tokens import encode
-from gpt4_instruct.training.trainer import arguments, exact_trainer
+from gpt4_instruct.training.trainer import PADDED, arguments, exact_trainer, without
 
 __all__ = ["Trained", "run_sft"]
 
@@ -49,15 +52,18 @@ def run_sft(
     base = find_base(named)
     tokenizer = load_tokenizer(base.folder)
     rows = read(data, scored=False, limit=limit)
+    held_out: int | list[Any]  # tells a run which rows: of its own data, the seed and the share decide
     if held_out_data is None:
         learnt, kept = split(rows.samples, chosen.held_out, chosen.seed)
+        held_out = len(kept)
     else:
-        learnt, kept = rows.samples, read(held_out_data, scored=False).samples
+        others = read(held_out_data, scored=False)
+        learnt, kept, held_out = rows.samples, others.samples, [len(others.samples), others.sha256]
     what = {
         "kind": "sft",
         "base": base.identity,
         "data": rows.sha256,
-        "held_out": len(kept),
+        "held_out": held_out,
         "recipe": dataclasses.asdict(chosen),
     }
     with running(Path(out), what, overwrite=overwrite) as run:
@@ -77,9 +83,10 @@ def _run(
 
     counts: Counter[str] = Counter()
     encoded = encode(_dataset(learnt), tokenizer, plan.max_length, plan.template, counts=counts)
-    measured = _measured(kept, tokenizer, plan)
+    measured, unmeasured = _measured(kept, tokenizer, plan)
     set_seed(plan.seed)  # of adapters' first weights
     loaded = load_causal(base, tokenizer, frozen=plan.lora is not None)
+    check_context(loaded, plan.max_length, base.name)
     parameters = sum(each.numel() for each in loaded.parameters())
     flat = separate_rows(loaded, plan.max_length)
     if plan.packing and not flat:
@@ -93,15 +100,15 @@ def _run(
             return flat_batch(features, project_all=not projects_some)
         return padded_batch(features, tokenizer.pad_token_id or 0)
 
-    options: dict[str, Any] = (
-        {} if flat else {"train_sampling_strategy": "group_by_length", "length_column_name": "length"}
-    )
+    options: dict[str, Any] = {} if flat else PADDED
     if plan.packing:
-        options["per_device_train_batch_size"] = 1
+        options = {"per_device_train_batch_size": 1}
     settings = arguments(plan, run, accumulation=1, held_out=measured is not None, **options)
+    packed: dict[str, Any] = {}
     if plan.packing:
-        rows_each = len(encoded) / len(prepared)
-        settings.gradient_accumulation_steps = max(1, round(plan.batch_size / (rows_each * settings.world_size)))
+        packs = _packs_a_step(plan, len(encoded) / len(prepared), settings.world_size)
+        settings.gradient_accumulation_steps = packs // settings.world_size
+        packed = {"rows_a_step": round(len(encoded) / math.ceil(len(prepared) / packs), 1)}
     else:
         settings.gradient_accumulation_steps = accumulation(plan, settings.world_size)
     trainer = exact_trainer()(
@@ -115,9 +122,15 @@ def _run(
     facts = {
         "kind": "sft",
         "base": {"name": base.name, "identity": base.identity, "licence": base.licence, "parameters": parameters},
-        "data": {**rows.facts(), "held_out_rows": len(kept)},
+        "data": {
+            **rows.facts(),
+            "held_out_rows": len(kept),
+            "held_out_measured": 0 if measured is None else len(measured),
+            "held_out_left_out": unmeasured,
+        },
         "tokens": dict(counts),
         "template": plan.template,
+        **packed,
     }
     dtype = "bfloat16" if plan.precision == "bf16" else "float32"
     return finish(trainer, run, plan, tokenizer, facts, parameters=parameters, template=plan.template, dtype=dtype)
@@ -130,14 +143,33 @@ def _dataset(samples: list[Sample]) -> Any:
     return Dataset.from_dict({name: [getattr(each, name) for each in samples] for name in columns})
 
 
-def _measured(kept: list[Sample], tokenizer: Any, plan: SFTRecipe) -> Any:
-    """The held-out rows as tokens, or none where they have nothing to say."""
-    if not kept:
-        return None
-    try:
-        return encode(_dataset(kept), tokenizer, plan.max_length, plan.template)
-    except SourceError:  # all too long
-        return None
+def _measured(kept: list[Sample], tokenizer: Any, plan: SFTRecipe) -> tuple[Any, dict[str, int]]:
+    """The held-out rows as tokens, or none where they have nothing to say; and how many have not, by reason."""
+    counts: Counter[str] = Counter()
+    encoded = None
+    if kept:
+        with suppress(SourceError):  # all too long
+            encoded = encode(_dataset(kept), tokenizer, plan.max_length, plan.template, counts=counts)
+    return encoded, without(counts)
+
+
+def _packs_a_step(plan: SFTRecipe, rows_each: float, devices: int) -> int:
+    """Packs in a step over all devices, so that it has about `batch_size` rows.
+
+    Args:
+        plan: with the tokens of a pack and the rows of a step.
+        rows_each: rows in a pack, on average.
+        devices: each takes as many packs as the others.
+
+    Raises:
+        UsageError: one pack on each device has more rows already.
+    """
+    if rows_each * devices > plan.batch_size:
+        raise UsageError(
+            f"a pack of {plan.packing} tokens holds {rows_each:.1f} rows on average, but a step is to have "
+            f"{plan.batch_size} rows on {devices} device{'s' * (devices > 1)}: lower --packing, or raise --batch-size"
+        )
+    return devices * round(plan.batch_size / (rows_each * devices))
 
 
 def _takes(model: Any, argument: str) -> bool:

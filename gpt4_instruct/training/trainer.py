@@ -6,6 +6,7 @@ Nothing of the training loop is ours. `train` runs one Trainer in one run's fold
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -19,7 +20,14 @@ from gpt4_instruct.training.runs import Run
 from gpt4_instruct.training.stopping import explaining, stopping
 from gpt4_instruct.training.telling import telling
 
-__all__ = ["arguments", "exact_trainer", "train"]
+__all__ = ["PADDED", "arguments", "exact_trainer", "train", "without"]
+
+# For batches with padding: rows of like length together, and padding is no token that was seen.
+PADDED = {
+    "train_sampling_strategy": "group_by_length",
+    "length_column_name": "length",
+    "include_num_input_tokens_seen": "non_padding",  # by the batch's attention_mask, which flat ones have not
+}
 
 
 def arguments(recipe: SFTRecipe | RewardRecipe, run: Run, *, accumulation: int, held_out: bool, **more: Any) -> Any:
@@ -75,6 +83,16 @@ def arguments(recipe: SFTRecipe | RewardRecipe, run: Run, *, accumulation: int, 
     # One process would part each batch between all GPUs that it sees, which a flat one cannot be; torchrun uses all.
     settings._n_gpu = min(settings.n_gpu, 1)
     return settings
+
+
+def without(counts: Counter[str]) -> dict[str, int]:
+    """How many rows or prompts have nothing to learn or to measure, by reason.
+
+    >>> without(Counter(rows=9, dropped_too_long=2, dropped_no_answer=0))
+    {'too_long': 2}
+    """
+    dropped = sorted(name for name in counts if name.startswith("dropped_") and counts[name])
+    return {name.removeprefix("dropped_"): counts[name] for name in dropped}
 
 
 @cache
