@@ -14,6 +14,7 @@ from itertools import combinations, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gpt4_instruct.asking import PLAIN
 from gpt4_instruct.errors import SourceError, UsageError
 from gpt4_instruct.records import Reject, Sample, Scored
 from gpt4_instruct.sources.rows import open_rows
@@ -89,6 +90,7 @@ def _read(data: Any, row: int) -> tuple[str, list[Sample]]:
 
 def _tokenizer(name: str) -> Any:
     """A tokenizer alone, for which no weights need be had."""
+    name = name.removeprefix("local:")
     folder = Path(name).expanduser()
     if folder.is_dir():
         return load_tokenizer(folder)
@@ -213,6 +215,8 @@ def _encode(encoder: Encoder, texts: Sequence[tuple[str, str]]) -> list[_Read]:
 
 def _across(encoder: Encoder, text: str, whole: Tokens) -> str | None:
     """The token that prompt and answer would share if they were tokenized as one text; none where there is none."""
+    if PLAIN in text:
+        return None  # the letters of a special token, which transformers reads otherwise than we do
     alpaca = encoder.template == "alpaca"
     once = encoder.tokenizer(text, add_special_tokens=alpaca, split_special_tokens=alpaca)["input_ids"]
     for place, (one, other) in enumerate(zip(once, whole.ids, strict=False)):
