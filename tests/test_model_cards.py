@@ -259,6 +259,53 @@ def test_a_run_without_anything_held_out_says_so(tuned):
 
 
 @needs_training
+def test_what_was_measured_is_told_and_not_what_was_held_out(tuned, reward):
+    for trained, unit in ((tuned, "rows"), (reward, "prompts")):
+        told = facts_of(trained)["data"]
+        assert told["held_out_measured"] == told["held_out_rows"] - sum(told["held_out_left_out"].values())
+        found = re.search(rf"^On (\d+) held-out {unit}(.*?), ", card_of(trained), re.MULTILINE)
+        assert int(found[1]) == told["held_out_measured"]
+        assert bool(found[2]) == bool(told["held_out_left_out"])
+    missing = {"held_out_measured": 5, "held_out_left_out": {"no_answer": 1, "too_long": 2}}
+    assert "\nOn 5 held-out rows (3 left out: 1 no answer, 2 too long), whose" in render_model_card(
+        facts_of(tuned, data=missing)
+    )
+    other = render_model_card(facts_of(tuned, data={**missing, "held_out_rows": 7777}))
+    assert "\nOn 5 rows (3 left out: 1 no answer, 2 too long) of other data, named for that." in other
+    log = [each for each in tuned.facts["log"] if "eval_loss" not in each]
+    none = {"held_out_rows": 3, "held_out_measured": 0, "held_out_left_out": {"too_long": 3}}
+    card = render_model_card({**facts_of(tuned, data=none), "log": log, "held_out": None})
+    assert "of 3 held-out rows none has anything to predict (3 left out: 3 too long)." in card
+    assert "Nothing was held out" not in card
+    earlier = facts_of(tuned)
+    for name in missing:
+        del earlier["data"][name]
+    assert f"\nOn {earlier['data']['held_out_rows']} held-out rows, whose" in render_model_card(earlier)
+
+
+@needs_training
+def test_epochs_that_steps_end_are_those_of_the_log(tmp_path):
+    from gpt4_instruct.tuning import train_sft
+
+    base = str(tiny_model(tmp_path / "base"))
+    some = [{"instruction": f"Name number {number}.", "input": "", "output": f"{number}."} for number in range(40)]
+    recipe = SFTRecipe(**{**SMALL, "held_out": 0.0}, max_steps=9)
+    card = card_of(train_sft(some, tmp_path / "out", model=base, recipe=recipe))
+    assert cell(card, "epochs") == "as many as 9 steps take: 1.8"
+    assert cell(card, "batch") == "8 rows a step, 8 at once on a device"
+
+
+@needs_training
+def test_the_rows_of_a_step_of_packs_are_told(tmp_path):
+    from gpt4_instruct.tuning import train_sft
+
+    recipe = SFTRecipe(**SMALL, packing=512)
+    trained = train_sft(rows(40), tmp_path / "out", model=str(tiny_model(tmp_path / "base")), recipe=recipe)
+    told = cell(card_of(trained), "batch")
+    assert told.startswith(f"{trained.facts['rows_a_step']:.1f} rows a step on average, for 8, one pack at once")
+
+
+@needs_training
 @pytest.mark.parametrize("name", ["a`b|c\n# x.json", "<script>.json", "{{ x }}.json"])
 def test_a_name_does_not_change_the_card(tuned, name):
     card = render_model_card(facts_of(tuned, data={"name": name}))

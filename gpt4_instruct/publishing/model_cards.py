@@ -25,6 +25,7 @@ from gpt4_instruct.publishing.run_tables import (
     data_table,
     effort_table,
     evaluation_table,
+    held_out,
     left_out,
     losses_table,
     number,
@@ -82,6 +83,7 @@ def render_model_card(
     title = title or (f"{base['name']}, tuned" if kind == "sft" else f"Reward model from {base['name']}")
     licence = joint_licence(base["licence"], origin.licence)
     languages = data["languages"]
+    measured, unmeasured = held_out(facts)
     question, task, answers = _EXAMPLES["zh" if languages == ["zh"] else "en"]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("gpt4_instruct.publishing"),
@@ -119,7 +121,7 @@ def render_model_card(
         research=origin.released is not None and origin.released.repository == RELEASED["english"].repository,
         unit="rows" if kind == "sft" else "prompts",
         recipe=recipe,
-        settings=settings_table(recipe, kind),
+        settings=settings_table(recipe, kind, facts),
         margin=recipe.get("margin"),
         centering=recipe.get("centering"),
         effort=effort_table(facts),
@@ -128,6 +130,8 @@ def render_model_card(
         evaluation=evaluation_table(facts),
         tables=reward_tables(facts),
         held_out_rows=data["held_out_rows"],
+        measured=measured,
+        unmeasured=unmeasured,
         parted=parted(facts),
         licence=licence,
     )
@@ -222,7 +226,7 @@ class _Planned(NamedTuple):
         known = SFT_RECIPES if self.kind == "sft" else REWARD_RECIPES
         recipe = dataclasses.asdict(known[self.recipe])
         unknown = ("steps", "tokens_seen", "seconds", "hardware", "held_out", "pairs", "ties", "dropped")
-        data = dict.fromkeys(("rows", "rejected", "sha256", "held_out_rows"))
+        data = dict.fromkeys(("rows", "rejected", "sha256", "held_out_rows", "held_out_measured", "held_out_left_out"))
         return {
             **dict.fromkeys(unknown),
             "kind": self.kind,

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from gpt4_instruct.publishing.run_settings import settings_table
+
 __all__ = [
     "NOT_RUN",
     "Table",
@@ -13,6 +15,7 @@ __all__ = [
     "data_table",
     "effort_table",
     "evaluation_table",
+    "held_out",
     "left_out",
     "losses_table",
     "number",
@@ -91,33 +94,12 @@ def left_out(facts: dict[str, Any]) -> list[tuple[str, int]]:
     return [(name.replace("_", " "), count) for name, count in counts.items() if count]
 
 
-def settings_table(recipe: dict[str, Any], kind: str) -> list[tuple[str, str]]:
-    """A recipe in words; that it leaves none of its fields out is tested."""
-    unit = "rows" if kind == "sft" else "prompts"
-    lora, steps, most = recipe["lora"], recipe["save_steps"], recipe["max_steps"]
-    rows = [
-        ("epochs", f"{recipe['epochs']:g}" + (f", ended after {most:,} steps" if most else "")),
-        ("batch", f"{recipe['batch_size']:,} {unit} a step, {recipe['device_batch']:,} at once on a device"),
-        ("learning rate", f"{recipe['learning_rate']:g}, then along a cosine to 0"),
-        ("warm-up", f"{recipe['warmup']:.0%} of the steps"),
-        ("optimizer", "AdamW (0.9, 0.999), gradients clipped to a norm of 1"),
-        ("weight decay", f"{recipe['weight_decay']:g}"),
-        ("most tokens", f"{recipe['max_length']:,}, prompt and answer together"),
-        ("precision", {"bf16": "bfloat16, weights kept in float32", "fp32": "float32"}[recipe["precision"]]),
-        ("activation checkpointing", "yes" if recipe["checkpointing"] else "no"),
-        ("adapters", f"rank {lora['rank']}, alpha {lora['alpha']}, dropout {lora['dropout']:g}" if lora else "none"),
-        ("seed", f"{recipe['seed']}"),
-        ("held out", f"{recipe['held_out']:.1%} of the prompts, unless other data was named for that"),
-        ("measured and saved", f"every {steps:,} steps" if steps else "at the end of each epoch"),
-    ]
-    if kind == "sft":
-        packing = recipe["packing"]
-        return [*rows, ("packing", f"by best fit, {packing:,} tokens a pack" if packing else "none")]
-    return [
-        *rows,
-        ("margin", f"{recipe['margin']:g} for each point of a score"),
-        ("centering", f"{recipe['centering']:g}"),
-    ]
+def held_out(facts: dict[str, Any]) -> tuple[int | None, list[tuple[str, int]]]:
+    """How many rows or prompts of what was held out are measured, and how many are not, by reason."""
+    data = facts["data"]
+    missing = data.get("held_out_left_out") or {}
+    measured = data.get("held_out_measured", data["held_out_rows"])  # earlier runs do not tell
+    return measured, [(name.replace("_", " "), count) for name, count in missing.items()]
 
 
 def effort_table(facts: dict[str, Any]) -> list[tuple[str, str]]:
