@@ -474,6 +474,22 @@ def test_rewards_computed_in_bfloat16_keep_their_digits(tmp_path):
     assert (found != found.bfloat16().float()).any()
 
 
+def test_another_ones_encoder_reads_as_much_as_it_has_positions_for(tmp_path):
+    """RoBERTa says that it has 514, and the first two are none of a text's."""
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = AutoConfig.for_model(
+        "roberta", vocab_size=800, max_position_embeddings=514, pad_token_id=1, num_labels=1, **sizes
+    )
+    AutoModelForSequenceClassification.from_config(config, dtype=torch.float32).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    model = RewardModel(str(tmp_path))
+    assert model.max_length == 512
+    assert math.isfinite(model.score([("Say it again.", "", "b" * 3_000)])[0])
+
+
 def test_a_model_of_padded_batches_scores_too(tmp_path):
     base = bloom(tmp_path / "base")
     done = run_reward(scored_rows(32), tmp_path / "out", model=str(base), plan=replace(TINY, epochs=4))

@@ -19,6 +19,7 @@ from gpt4_instruct.models import quiet
 from gpt4_instruct.prompts import render_alpaca
 from gpt4_instruct.storage import read_json
 from gpt4_instruct.training.attention import separate_rows
+from gpt4_instruct.training.context import learnt_positions
 from gpt4_instruct.training.loading import find_base, load_tokenizer, require
 from gpt4_instruct.training.pairs import text_batch
 from gpt4_instruct.training.runs import FACTS
@@ -112,7 +113,8 @@ class RewardModel:
         self._model = _load(base.folder, base.name)
         self.tokenizer = load_tokenizer(base.folder)
         found = _recipe(base.folder)
-        longest = getattr(self._model.config.get_text_config(), "max_position_embeddings", None) or 512
+        config = self._model.config.get_text_config()
+        longest = learnt_positions(self._model) or getattr(config, "max_position_embeddings", None) or 512
         self.max_length: int = found.get("max_length") or longest
         self._encoder = Encoder(self.tokenizer, self.max_length)
         self._autocast = found.get("precision") == "bf16"  # as it computed in training
