@@ -198,7 +198,7 @@ def _tell(trained: Trained, following: str) -> None:
     lines: list[tuple[str, Any]] = [
         ("base model", facts["base"]["name"]),
         ("rows learnt from", f"{facts['data']['rows'] - facts['data']['held_out_rows']:,}"),
-        ("rows held out", f"{facts['data']['held_out_rows']:,}"),
+        ("rows held out", f"{facts['data'].get('held_out_measured', facts['data']['held_out_rows']):,}"),
         ("steps", f"{facts['steps']:,}"),
         ("tokens", f"{facts['tokens_seen']:,} in {facts['seconds']:,.0f} s"),
     ]

@@ -160,7 +160,7 @@ def _training(facts: dict[str, Any]) -> Iterator[Section]:
             ("On what was held out", ("", "before", "after"), evaluation_table(facts)),
             *((each.caption, each.heads, each.rows) for each in reward_tables(facts)),
             ("Effort", ("", ""), effort),
-            ("Settings", ("", ""), settings_table(facts["recipe"], kind)),
+            ("Settings", ("", ""), settings_table(facts["recipe"], kind, facts)),
             ("Data", ("", ""), data_table(facts, origin_of(facts["data"]["name"]).shown)),
             ("Not learnt whole", ("why", "count"), [(name, count(each)) for name, each in left_out(facts)]),
         ],

@@ -129,7 +129,9 @@ class SFTRecipe(_Recipe):
     Attributes:
         template: ``"alpaca"``, or ``"chat"`` for the base model's own chat template.
         packing: tokens of a pack, or none. Rows are laid into packs by best fit, and a device takes one pack at once
-            instead of ``device_batch`` rows; ``batch_size`` then holds on average.
+            instead of ``device_batch`` rows; a step takes as many packs as come nearest to ``batch_size`` rows, and has
+            on average what ``rows_a_step`` in ``training.json`` says. A pack that holds more than one device's share
+            of a step is refused.
     """
 
     template: str = "alpaca"
