@@ -103,7 +103,8 @@ def evaluate(tuned: str, folder: Path, questions: int) -> None:
         answer("small", model, answers, temperature=0, max_tokens=64, limit=questions, overwrite=True)
         found = rouge(answers, folder / f"{name}.rouge.json", overwrite=True)
         score = found["buckets"][-1]["rougeL"]
-        print(f"  {name:<7}{score['f1']:.2f} [{score['low']:.2f}, {score['high']:.2f}] of {found['n']}")
+        interval = "" if score["low"] is None else f" [{score['low']:.2f}, {score['high']:.2f}]"  # of ten or more
+        print(f"  {name:<7}{score['f1']:.2f}{interval} of {found['n']}")
     print(
         "For judges that can judge:  gpt4-instruct judge "
         f"--answers {folder}/after.jsonl --baseline {folder}/before.jsonl --teacher openai:gpt-4o --out judged.jsonl"

@@ -28,9 +28,7 @@ def test_the_quickstart(tmp_path):
     for split in ("english", "chinese", "comparison", "unnatural"):
         assert split in printed
     assert "SmolLM2 knows no Chinese" in printed
-    assert re.search(
-        r"  after  0\.\d\d \[0\.\d\d, [01]\.\d\d\] of 2", printed
-    )  # of the first four, two have a right answer
+    assert re.search(r"  after  0\.\d\d of 2\n", printed)  # of the first four, two have a right answer
     page = (tmp_path / "quickstart-evaluation" / "report.html").read_text(encoding="utf-8")
     assert "quickstart-model" in page and "ROUGE" in page
     assert "What is bread made of?" in printed and (tmp_path / "quickstart-model" / "README.md").is_file()

@@ -320,7 +320,7 @@ def test_rewards_that_are_no_numbers_are_not_ranked(models, answers, tmp_path):
     assert not (tmp_path / "ranked.jsonl").exists()
 
 
-@pytest.mark.parametrize("broken", ['{"id": "1", "instr', '{"id": "1", "instruction": "Say hi."}', "[]", ""])
+@pytest.mark.parametrize("broken", ['{"id": "1", "instr', '{"id": "1", "instruction": "Say hi."}', "[]"])
 def test_a_broken_line_is_one_line(models, answers, tmp_path, broken):
     kept = answers.read_text(encoding="utf-8").splitlines()
     answers.write_text("\n".join([*kept[:2], broken, *kept[2:]]) + "\n", encoding="utf-8")
