@@ -238,6 +238,25 @@ def test_the_folder_is_whole_and_tells_what_was_done(tmp_path):
     assert answer["generated_text"][-1]["role"] == "assistant"
 
 
+def test_one_process_takes_one_gpu_of_several(tmp_path, monkeypatch):
+    """The stock loader would lay batches for all of them end to end, and part each batch, which is one long text."""
+    from transformers import TrainingArguments
+
+    from gpt4_instruct.training.runs import Run
+    from gpt4_instruct.training.trainer import arguments
+
+    stock = TrainingArguments.__post_init__
+
+    def on_four(self):
+        stock(self)
+        self._n_gpu = 4
+
+    monkeypatch.setattr(TrainingArguments, "__post_init__", on_four)
+    run = Run(tmp_path / "out", {"kind": "sft", "base": "b"}, overwrite=False, main=False)
+    settings = arguments(TINY, run, accumulation=1, held_out=False)
+    assert settings.n_gpu == 1 and settings.train_batch_size == TINY.device_batch
+
+
 def test_a_log_has_a_line_a_step_or_about_a_hundred_of_all_and_nothing_else(tmp_path, monkeypatch, capfd):
     base = str(tiny_model(tmp_path / "base"))
     run_sft(rows(16), tmp_path / "few", model=base, plan=changed(TINY, max_steps=3, warmup=0.1))

@@ -33,11 +33,9 @@ from gpt4_instruct.errors import (
     TransientError,
     UsageError,
 )
-from gpt4_instruct.evaluation.asking_again import check_writable
+from gpt4_instruct.evaluation.asking_again import check_counts, check_writable, opened
 from gpt4_instruct.evaluation.questions import Question, read_questions
 from gpt4_instruct.generation.engine import Deferred, Engine
-from gpt4_instruct.generation.ledger import Ledger, default_path
-from gpt4_instruct.generation.pricing import Spending, load_prices
 from gpt4_instruct.progress import progress
 from gpt4_instruct.prompts import render_alpaca
 from gpt4_instruct.records import Answer, Message, Reject, Request, Sampling
@@ -174,63 +172,55 @@ def answer(
     counts: Counter[str] = Counter()
     rejected, refused = Counter[str](), Counter[str]()
     late: list[TransientError] = []
-    spending = Spending(load_prices(prices), budget_usd)
-    opened = Ledger(Path(ledger).expanduser() if ledger else default_path())
-    engine = Engine(
-        opened,
-        concurrency,
-        spending=spending,
-        requests_per_minute=requests_per_minute,
-        tokens_per_minute=tokens_per_minute,
-    )
-    try:
-        with replacing(file) as temporary, temporary.open("w", encoding="utf-8") as lines:
-            for question, outcomes in _asked(engine, teacher, asked, form, sampling, n):
-                late += [each for each in outcomes if isinstance(each, TransientError)]
-                for each in outcomes:
-                    if isinstance(each, Answer):
-                        counts["answers"] += 1
-                        counts["cut_off"] += each.finish_reason == "length"
-                        counts["tokens"] += each.completion_tokens
-                        counts["prompt_tokens"] += each.prompt_tokens
-                    elif isinstance(each, RequestRefusedError):
-                        refused[each.reason] += 1
-                if isinstance(question, Reject):
-                    rejected[question.reason] += 1
-                lines.write(json.dumps(_line(question, teacher.spec, outcomes), ensure_ascii=False) + "\n")
-            if late:
-                raise IncompleteError(
-                    f"{len(late)} answers have not come (last: {late[-1]}); the others are in {opened.path}: run the "
-                    "same command again to go on"
-                )
-            result = AnswersResult(
-                file=file,
-                questions=len(asked) - rejected.total(),
-                answers=counts["answers"],
-                rejected=dict(rejected.most_common()),
-                refused=dict(refused.most_common()),
-                cut_off=counts["cut_off"],
-                asked=engine.asked,
-                reused=engine.reused,
-                tokens=counts["tokens"],
-                seconds=round(time.monotonic() - started, 1),
-                cost_usd=None if spending.unpriced else round(spending.spent_usd, 6),
-                template=form,
+    with (
+        opened(ledger, concurrency, requests_per_minute, tokens_per_minute, budget_usd, prices) as engine,
+        replacing(file) as temporary,
+        temporary.open("w", encoding="utf-8") as lines,
+    ):
+        for question, outcomes in _asked(engine, teacher, asked, form, sampling, n):
+            late += [each for each in outcomes if isinstance(each, TransientError)]
+            for each in outcomes:
+                if isinstance(each, Answer):
+                    counts["answers"] += 1
+                    counts["cut_off"] += each.finish_reason == "length"
+                    counts["tokens"] += each.completion_tokens
+                    counts["prompt_tokens"] += each.prompt_tokens
+                elif isinstance(each, RequestRefusedError):
+                    refused[each.reason] += 1
+            if isinstance(question, Reject):
+                rejected[question.reason] += 1
+            lines.write(json.dumps(_line(question, teacher.spec, outcomes), ensure_ascii=False) + "\n")
+        if late:
+            raise IncompleteError(
+                f"{len(late)} answers have not come (last: {late[-1]}); the others are in {engine.ledger.path}: "
+                "run the same command again to go on"
             )
-            write_json(
-                summary_path(file),
-                {
-                    "package": gpt4_instruct.__version__,
-                    "questions_from": name,
-                    "teacher": {"spec": teacher.spec, "endpoint": teacher.endpoint, "model": teacher.model},
-                    "n": n,
-                    "sampling": sampling.parameters(),
-                    "prompt_tokens": counts["prompt_tokens"],
-                    **{name: value for name, value in _facts(result).items() if name != "file"},
-                },
-            )
-    finally:
-        engine.close()
+        result = AnswersResult(
+            file=file,
+            questions=len(asked) - rejected.total(),
+            answers=counts["answers"],
+            rejected=dict(rejected.most_common()),
+            refused=dict(refused.most_common()),
+            cut_off=counts["cut_off"],
+            asked=engine.asked,
+            reused=engine.reused,
+            tokens=counts["tokens"],
+            seconds=round(time.monotonic() - started, 1),
+            cost_usd=None if engine.spending.unpriced else round(engine.spending.spent_usd, 6),
+            template=form,
+        )
+        write_json(
+            summary_path(file),
+            {
+                "package": gpt4_instruct.__version__,
+                "questions_from": name,
+                "teacher": {"spec": teacher.spec, "endpoint": teacher.endpoint, "model": teacher.model},
+                "n": n,
+                "sampling": sampling.parameters(),
+                "prompt_tokens": counts["prompt_tokens"],
+                **{name: value for name, value in _facts(result).items() if name != "file"},
+            },
+        )
     return result
 
 
@@ -384,9 +374,7 @@ def _check(
     concurrency: int | None,
     template: str,
 ) -> None:
-    for name, value in (("n", n), ("max_tokens", max_tokens), ("limit", limit), ("concurrency", concurrency)):
-        if value is not None and value < 1:
-            raise UsageError(f"{name} is {value}, but must be 1 or more")
+    check_counts(n=n, max_tokens=max_tokens, limit=limit, concurrency=concurrency)
     if not 0 <= temperature <= 2:
         raise UsageError(f"temperature is {temperature}, but must be from 0 to 2")
     if not 0 < top_p <= 1:

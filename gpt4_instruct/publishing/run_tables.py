@@ -123,7 +123,8 @@ def effort_table(facts: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _hardware(hardware: dict[str, Any]) -> str:
-    threads = f", {hardware['threads']} threads" if hardware["device"] == "cpu" else ""
+    count = hardware["threads"]
+    threads = f", {count} thread{'' if count == 1 else 's'}" if hardware["device"] == "cpu" else ""
     return f"{hardware['devices']} x {code(hardware['name'])}{threads}"
 
 

@@ -15,7 +15,7 @@ from gpt4_instruct.progress import progress
 from gpt4_instruct.records import Reject, Sample
 from gpt4_instruct.sources.rows import open_rows
 
-__all__ = ["Data", "read", "split"]
+__all__ = ["Data", "parted", "read", "split"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,34 @@ def read(data: Any, *, scored: bool, limit: int | None = None) -> Data:
         why = ", ".join(f"{count} {reason}" for reason, count in rejected.items()) or "it is empty"
         raise SourceError(f"{rows.name} holds no row to train on ({why}): rows need {wanted}")
     return Data(rows.name, found, rejected, content.hexdigest())
+
+
+def parted(
+    data: Any, held_out_data: Any, *, scored: bool, limit: int | None, share: float, seed: int
+) -> tuple[Data, list[Sample], list[Sample], Any]:
+    """The rows of a run: those to learn from and those held out.
+
+    Args:
+        data: what to read; see `read`.
+        held_out_data: rows to measure on; none for a share of the prompts in `data`.
+        scored: as for `read`.
+        limit: most rows of `data`.
+        share: as for `split`.
+        seed: as for `split`.
+
+    Returns:
+        what `data` held; the samples to learn from; those held out; and what tells a run which the held-out ones are:
+        their number, since of its own data share and seed decide, or number and content.
+
+    Raises:
+        SourceError, UsageError: as `read`.
+    """
+    rows = read(data, scored=scored, limit=limit)
+    if held_out_data is None:
+        learnt, kept = split(rows.samples, share, seed)
+        return rows, learnt, kept, len(kept)
+    others = read(held_out_data, scored=scored)
+    return rows, rows.samples, others.samples, [len(others.samples), others.sha256]
 
 
 def split(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:

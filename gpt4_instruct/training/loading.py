@@ -43,12 +43,14 @@ def require(*more: str) -> None:
             raise MissingExtraError("training", library, "train")
 
 
-def find_base(model: str) -> Base:
+def find_base(model: str | None) -> Base:
     """The base model of a name: ``"smollm2"``, a folder, or a Hub id ``ORG/NAME[@REVISION]``, maybe behind ``local:``.
 
     Raises:
-        UsageError: there is no such model, or it is a file of another kind.
+        UsageError: there is no such model, none is named, or it is a file of another kind.
     """
+    if model is None:
+        raise UsageError("no base model: name one with --model")
     model = model.removeprefix("local:")
     if model == "smollm2":
         return Base(smollm2_folder(), "HuggingFaceTB/SmolLM2-135M-Instruct", smollm2_identity(), "apache-2.0")

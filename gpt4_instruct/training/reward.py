@@ -18,11 +18,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from gpt4_instruct.errors import SourceError, UsageError
+from gpt4_instruct.errors import SourceError
 from gpt4_instruct.records import Sample
 from gpt4_instruct.training.attention import separate_rows
 from gpt4_instruct.training.context import check_context
-from gpt4_instruct.training.data import read, split
+from gpt4_instruct.training.data import parted
 from gpt4_instruct.training.finishing import Trained, accumulation, finish
 from gpt4_instruct.training.loading import add_lora, find_base, load_reward, load_tokenizer, require
 from gpt4_instruct.training.pairs import encode_pairs, measure_pairs, pair_batch, pair_losses
@@ -53,19 +53,11 @@ def run_reward(
     """
     plan = recipe(REWARD_RECIPES, plan)
     require(*(["peft"] if plan.lora else []))
-    named = model or plan.model
-    if named is None:
-        raise UsageError("no base model: name one with --model")
-    base = find_base(named)
+    base = find_base(model or plan.model)
     tokenizer = load_tokenizer(base.folder)
-    rows = read(data, scored=True, limit=limit)
-    held_out: int | list[Any]  # tells a run which prompts: of its own data, the seed and the share decide
-    if held_out_data is None:
-        learnt, kept = split(rows.samples, plan.held_out, plan.seed)
-        held_out = len(kept)
-    else:
-        others = read(held_out_data, scored=True)
-        learnt, kept, held_out = rows.samples, others.samples, [len(others.samples), others.sha256]
+    rows, learnt, kept, held_out = parted(
+        data, held_out_data, scored=True, limit=limit, share=plan.held_out, seed=plan.seed
+    )
     what = {
         "kind": "reward",
         "base": base.identity,

@@ -22,7 +22,7 @@ from gpt4_instruct.records import Sample
 from gpt4_instruct.training.attention import separate_rows
 from gpt4_instruct.training.batches import flat_batch, pack, padded_batch
 from gpt4_instruct.training.context import check_context
-from gpt4_instruct.training.data import read, split
+from gpt4_instruct.training.data import parted
 from gpt4_instruct.training.finishing import Trained, accumulation, finish
 from gpt4_instruct.training.loading import add_lora, find_base, load_causal, load_tokenizer, require
 from gpt4_instruct.training.recipes import SFT_RECIPES, SFTRecipe, recipe
@@ -46,19 +46,11 @@ def run_sft(
     """Tunes a model; see `gpt4_instruct.tuning.train_sft`, which also writes its card."""
     chosen = recipe(SFT_RECIPES, plan)
     require(*(["peft"] if chosen.lora else []))
-    named = model or chosen.model
-    if named is None:
-        raise UsageError("no base model: name one with --model")
-    base = find_base(named)
+    base = find_base(model or chosen.model)
     tokenizer = load_tokenizer(base.folder)
-    rows = read(data, scored=False, limit=limit)
-    held_out: int | list[Any]  # tells a run which rows: of its own data, the seed and the share decide
-    if held_out_data is None:
-        learnt, kept = split(rows.samples, chosen.held_out, chosen.seed)
-        held_out = len(kept)
-    else:
-        others = read(held_out_data, scored=False)
-        learnt, kept, held_out = rows.samples, others.samples, [len(others.samples), others.sha256]
+    rows, learnt, kept, held_out = parted(
+        data, held_out_data, scored=False, limit=limit, share=chosen.held_out, seed=chosen.seed
+    )
     what = {
         "kind": "sft",
         "base": base.identity,
