@@ -198,7 +198,7 @@ def test_all_chapters_tell_what_the_facts_say(run, page):
     assert ["2", "0.7500", "0.5000", "0.7500"] in [row[1:5] for row in found.rows if row[0] == "0-2"]
     assert ["tokens a second", "38.0"] in found.rows and ["batch", "4 rows a step, 4 at once on a device"] in found.rows
     assert not [each for each in sections(find_facts([run])) if not all(rows for _, _, rows in each.tables)]
-    assert ["hardware", "1 x x86_64, 1 threads"] in found.rows
+    assert ["hardware", "1 x x86_64, 1 thread"] in found.rows
     assert ["of a step, nats a token", "2.5000 (step 1)", "1.5000 (step 2)"] in found.rows
 
 
