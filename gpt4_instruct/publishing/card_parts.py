@@ -32,7 +32,8 @@ _BEGIN = "<!-- gpt4-instruct: rendered from here; write above this line or below
 _END = "<!-- gpt4-instruct: up to here; metadata that were rendered: {} -->"
 _BEGINS = re.compile(r"^[ \t]*<!-- gpt4-instruct: rendered from here\b[^\n]*-->[ \t]*\r?(?:\n|\Z)", re.MULTILINE)
 _ENDS = re.compile(r"^[ \t]*<!-- gpt4-instruct: up to here\b([^\n]*)-->[ \t]*\r?(?:\n|\Z)", re.MULTILINE)
-_REPLACED = {"size_categories"}  # lists of which one value alone can be true
+_REPLACED = ("size_categories",)  # lists of which one value alone can be true
+_THEIRS = ("pretty_name",)  # values that people name better
 _UNKNOWN = (None, "", "unknown")  # values that give way to what people know
 
 
@@ -133,7 +134,7 @@ def _parse(text: str) -> _Card:
 
 def _split_yaml(text: str) -> tuple[dict[Any, Any], str]:
     """The YAML block at the top as data, and the text below it; all is text where it is no mapping."""
-    import yaml
+    import yaml  # type: ignore[import-untyped]
     from huggingface_hub.repocard import REGEX_YAML_BLOCK  # the Hub's own
 
     match = REGEX_YAML_BLOCK.search(text)
@@ -152,11 +153,11 @@ def _split_yaml(text: str) -> tuple[dict[Any, Any], str]:
 
 
 def _yaml_block(metadata: dict[Any, Any], newline: str) -> str:
-    from huggingface_hub.utils import yaml_dump
+    import yaml
 
     if not metadata:
         return ""
-    text = yaml_dump(metadata, sort_keys=False, line_break="\n").strip().replace("\n", newline)
+    text = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True).strip().replace("\n", newline)
     return f"---{newline}{text}{newline}---{newline}"
 
 
@@ -181,8 +182,8 @@ def _merged(theirs: _Card, ours: dict[Any, Any]) -> dict[Any, Any]:
         if isinstance(value, list) and key not in _REPLACED:
             merged[key] = _lists(key, old, value, wrote.get(key))
         else:
-            unknown = isinstance(value, str | None) and value in _UNKNOWN
-            merged[key] = old if unknown and not _is_of(old, wrote.get(key)) and old is not None else value
+            gives_way = key in _THEIRS or (isinstance(value, str | None) and value in _UNKNOWN)
+            merged[key] = old if gives_way and old is not None and not _is_of(old, wrote.get(key)) else value
     for key, old in theirs.metadata.items():
         if key in ours or (key in wrote and _is_of(old, wrote[key])):
             continue
@@ -205,17 +206,17 @@ def _lists(key: str, old: Any, new: list[Any], wrote: Any) -> list[Any]:
     items = old if isinstance(old, list) else [] if old is None else [old]
     if key == "model-index":
         return _indexes(items, new, wrote)
-    known = {_name(key, each) for each in new} | {str(each) for each in (wrote if isinstance(wrote, list) else [])}
+    known = {*(_name(key, each) for each in new), *_items(wrote)}
     return [*new, *(each for each in items if _name(key, each) not in known)]
 
 
 def _indexes(old: list[Any], new: list[Any], wrote: Any) -> list[Any]:
     """Like `_lists`, of the results of models: what others measured stands behind what the program did."""
-    known = {name for each in new for name in _results(each)} | set(wrote if isinstance(wrote, list) else [])
+    known = {*(name for each in new for name in _results(each)), *_items(wrote)}
     kept = [result for each in _mappings(old) for name, result in _results(each).items() if name not in known]
     if not kept:
         return new
-    first = {**new[0]} if new else {"name": next(each.get("name") for each in _mappings(old))}
+    first: dict[str, Any] = {**new[0]} if new else {"name": next(each.get("name") for each in _mappings(old))}
     return [{**first, "results": [*first.get("results", []), *kept]}, *new[1:]]
 
 
@@ -258,6 +259,11 @@ def _name(key: Any, item: Any) -> str:
 def _plain(value: Any) -> str:
     """A value as text that is the same for equal ones; YAML may hold what JSON cannot, and circles."""
     return repr(value)
+
+
+def _items(wrote: Any) -> list[str]:
+    """The items of a list that was written, as the marker tells them; people may have changed that, too."""
+    return [each for each in wrote if isinstance(each, str)] if isinstance(wrote, list) else []
 
 
 def _mappings(value: Any) -> list[dict[Any, Any]]:
