@@ -183,7 +183,7 @@ def describe_checks() -> list[tuple[str, Severity, Subject, str, str]]:
     found = []
     for name in names("quality"):
         each = find("quality", name)
-        what = _what(name) + (" Only where near duplicates are asked for." if getattr(each, "optional", False) else "")
+        what = _what(name) + (" Only where it is asked for." if getattr(each, "optional", False) else "")
         found.append((name, _severity(each), _subject(each), what, _example(each)))
     return sorted(found, key=lambda row: (SEVERITIES.index(row[1]), row[0]))
 
