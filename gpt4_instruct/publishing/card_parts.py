@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gpt4_instruct.errors import OutputError
+from gpt4_instruct.storage import replace_text
 
-__all__ = ["merge_card", "read_card"]
+__all__ = ["merge_card", "read_card", "renew_card"]
 
 _BEGIN = "<!-- gpt4-instruct: rendered from here; write above this line or below the next such one -->"
 _END = "<!-- gpt4-instruct: up to here; metadata that were rendered: {} -->"
@@ -102,6 +103,15 @@ def merge_card(old: str | None, new: str) -> str:
     remembered = json.dumps(wrote, ensure_ascii=False, default=str).replace(">", "\\u003e")
     part = f"{_BEGIN}{newline * 2}{body}{newline * 2}{_END.replace('{}', remembered)}{newline}"
     return _yaml_block(_merged(theirs, ours.metadata), newline) + before + part + after
+
+
+def renew_card(path: Path, new: str) -> None:
+    """Writes a rendered card to a file, whole or not at all, and keeps what people wrote in the one that is there.
+
+    Raises:
+        OutputError: the one that is there cannot be read, or the new one not written.
+    """
+    replace_text(path, merge_card(read_card(path), new))
 
 
 def read_card(path: Path) -> str | None:

@@ -1,8 +1,9 @@
 """A folder shaped like a dataset repository on the Hub, one config a split::
 
-    README.md                            the card; its `configs:` name the Parquet files
+    README.md                            the card; its `configs:` name the Parquet files. What people write in it stays
     english/train-00000-of-00001-1afd7e8607a111ef.parquet
     rejects/english.jsonl                every row left out, with its reason
+    figures/english-lengths.png          what `stats` drew of it, if it was asked to
     manifest.json                        written last: what it names is whole, anything else is a leftover
 
 `load_dataset(folder, "english")` reads it, here and on the Hub. The end of a shard's name is the hash of the config's
@@ -15,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,13 +24,17 @@ from typing import Any
 
 from filelock import Timeout
 
+import gpt4_instruct
 from gpt4_instruct.errors import OutputError, OutputExistsError
+from gpt4_instruct.publishing.card_parts import read_card, renew_card
+from gpt4_instruct.publishing.card_statistics import main_numbers
 from gpt4_instruct.publishing.cards import render_dataset_card
-from gpt4_instruct.storage import lock, read_json, replace_text, sha256, write_json
+from gpt4_instruct.storage import lock, read_json, replacing, sha256, write_json
 
-__all__ = ["MANIFEST", "add_config", "building", "check_free", "read_manifest", "record_audit"]
+__all__ = ["MANIFEST", "add_config", "building", "check_free", "read_manifest", "record_audit", "record_statistics"]
 
 MANIFEST = "manifest.json"
+_CARD = "README.md"
 _FORMAT = 1
 
 
@@ -60,7 +65,7 @@ def check_free(folder: Path, config: str, *, overwrite: bool) -> None:
 
     Raises:
         OutputExistsError: the folder has this config already and `overwrite` is not set.
-        OutputError: the folder is not of ours, is a file, or cannot be written.
+        OutputError: the folder is not of ours, is a file, or cannot be written, or its card cannot be read.
     """
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file: name a folder")
@@ -69,6 +74,7 @@ def check_free(folder: Path, config: str, *, overwrite: bool) -> None:
             raise OutputError(f"{folder} is not empty and holds no manifest.json of ours: name another folder")
         if read_manifest(folder)["configs"].get(config, {}).get("rows") and not overwrite:
             raise OutputExistsError(f"{folder} already holds {config}: --overwrite replaces it, --out names another")
+        read_card(folder / _CARD)
     existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     if not os.access(existing, os.W_OK):
         raise OutputError(f"{existing} cannot be written: name another folder with --out")
@@ -142,12 +148,13 @@ def add_config(folder: Path, config: str, prepared: Path) -> dict[str, Any]:
                 "built": datetime.now(UTC).isoformat(timespec="seconds"),
                 # `datasets` cannot load a split of no rows, so there is none; its rejects say why.
                 "files": _shards(prepared, config) if facts["rows"] else [],
+                **_columns(prepared),
             }
             shards = prepared.with_name("shards")
             shards.mkdir()
             for file, shard in zip(entry["files"], _parquet(prepared), strict=bool(facts["rows"])):
                 os.replace(shard, shards / Path(file["path"]).name)
-            manifest["configs"].pop(config, None)
+            before = manifest["configs"].pop(config, {})
             write_json(target / MANIFEST, manifest)
             (target / "rejects").mkdir(exist_ok=True)
             if (target / config).exists():
@@ -156,8 +163,10 @@ def add_config(folder: Path, config: str, prepared: Path) -> dict[str, Any]:
                 os.replace(shards, target / config)
             os.replace(prepared / "rejects.jsonl", target / "rejects" / f"{config}.jsonl")
             manifest["configs"] = dict(sorted({**manifest["configs"], config: entry}.items()))
-            replace_text(target / "README.md", render_dataset_card(manifest))
+            renew_card(target / _CARD, render_dataset_card(manifest))
             write_json(target / MANIFEST, manifest)
+            for figure in before.get("statistics", {}).get("figures", ()):  # of the rows that were replaced
+                (target / figure).unlink(missing_ok=True)
             if target != folder:
                 os.replace(target, folder)
     except OSError as error:
@@ -177,14 +186,53 @@ def record_audit(folder: Path, config: str, summary: Mapping[str, Any]) -> None:
     Raises:
         OutputError: the folder has no such config, or cannot be written.
     """
+    with _recording(folder, config) as entry:
+        entry["audit"] = dict(summary)
+
+
+def record_statistics(folder: Path, config: str, summary: Mapping[str, Any], figures: Iterable[Path] = ()) -> None:
+    """Writes the main numbers of statistics into the manifest of a folder of ours, and them and pictures onto the card.
+
+    Args:
+        folder: what `build` wrote.
+        config: whose rows were counted.
+        summary: of one data set, as in `statistics.describe.describe`; another one that is there is replaced.
+        figures: pictures to be copied into the folder's ``figures``, where the card shows them.
+
+    Raises:
+        OutputError: the folder has no such config, or cannot be written.
+    """
+    with _recording(folder, config) as entry:
+        figures = list(figures)
+        names = [f"figures/{config}-{figure.name}" for figure in figures]
+        for name, figure in zip(names, figures, strict=True):
+            with replacing(folder / name) as temporary:
+                shutil.copyfile(figure, temporary)
+        for name in entry.get("statistics", {}).get("figures", ()):
+            if name not in names:
+                (folder / name).unlink(missing_ok=True)
+        entry["statistics"] = {**main_numbers(summary), "figures": names, "package": gpt4_instruct.__version__}
+
+
+@contextmanager
+def _recording(folder: Path, config: str) -> Iterator[dict[str, Any]]:
+    """A config's entry in the manifest; when it was changed, the card and the manifest are written anew."""
     folder = folder.resolve()
     with lock(folder):
         manifest = read_manifest(folder)
         if config not in manifest["configs"]:
             raise OutputError(f"{folder} holds no {config}: it has {', '.join(manifest['configs']) or 'none'}")
-        manifest["configs"][config]["audit"] = dict(summary)
-        replace_text(folder / "README.md", render_dataset_card(manifest))
+        yield manifest["configs"][config]
+        renew_card(folder / _CARD, render_dataset_card(manifest))
         write_json(folder / MANIFEST, manifest)
+
+
+def _columns(prepared: Path) -> dict[str, Any]:
+    """The columns as the Hub writes them in a card, and how many bytes the rows take in memory."""
+    from datasets import Features
+
+    info = read_json(prepared / "dataset_info.json")
+    return {"features": Features.from_dict(info["features"])._to_yaml_list(), "dataset_bytes": info["dataset_size"]}
 
 
 def _parquet(prepared: Path) -> list[Path]:
