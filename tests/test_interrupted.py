@@ -197,7 +197,7 @@ def test_killed_while_the_folder_is_written_the_next_run_repairs_it(endpoint, ta
     out = tmp_path / "out"
     subprocess.run(command(tasks, out, "english"), check=True)
     before = rows(out, "english")
-    where = "os.replace" if moment == "moving" else "folder.replace_text"
+    where = "os.replace" if moment == "moving" else "folder.renew_card"
     code = f"""
 import os, signal, sys
 import gpt4_instruct.publishing.folder as folder
