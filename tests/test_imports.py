@@ -19,8 +19,8 @@ LEVELS = [
     {"teachers", "quality", "statistics", "metrics", "training", "views"},
     {"generation"},
     {"splits", "evaluation", "publishing", "figures", "reports", "chat"},
-    {"workflows", "tuning", "reporting"},
-    {"cli_training", "cli_evaluation", "cli_rating"},
+    {"workflows", "tuning", "reporting", "rating_space"},
+    {"cli_training", "cli_evaluation", "cli_rating", "cli_spaces"},
     {"cli"},
     {"__main__"},
 ]
