@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import gpt4_instruct
 from gpt4_instruct.errors import OutputError, UsageError
-from gpt4_instruct.publishing.folder import MANIFEST, record_audit
+from gpt4_instruct.publishing.folder import MANIFEST, record_audit, record_statistics
 from gpt4_instruct.quality.audit import Audited, Finding, choose, examine
 from gpt4_instruct.quality.base import SEVERITIES, Severity
 from gpt4_instruct.quality.cleaning import part, write_findings
@@ -170,7 +170,8 @@ def stats(
 ) -> StatsResult:
     """Counts what one data set is like, or two side by side, and draws it: the paper's Figures 1 and 2.
 
-    Verb-noun pairs of the answers' first sentences, lengths in words and, with a tokenizer, in tokens, and scores.
+    Verb-noun pairs of the answers' first sentences, lengths in words and, with a tokenizer, in tokens, and scores. Of a
+    split in a folder that `build` wrote, the main numbers and the pictures are put on its card, too.
 
     Args:
         a: a file, ``FOLDER:SPLIT`` of a folder that `build` wrote, ``"hub:ID"``, ``"released:NAME"``, a
@@ -192,12 +193,19 @@ def stats(
 
     if language not in (None, "en", "zh"):
         raise UsageError(f"language is {language!r}, but must be en or zh")
-    opened = [open_rows(each, language=language) for each in (a, b) if each is not None]
+    given = [each for each in (a, b) if each is not None]
+    opened = [open_rows(each, language=language) for each in given]
     folder = _usable(Path(out).expanduser(), "statistics", _PAIRS, _OF_STATISTICS)
     for rows, name in zip(opened, _distinct([rows.name for rows in opened]), strict=True):
         rows.name = name
     summary = describe(opened, folder, tokenizer=tokenizer, processes=processes)
-    return StatsResult(summary, folder, tuple(draw_statistics(folder)))
+    files = tuple(draw_statistics(folder))
+    for each, told, suffix in zip(given, summary["data"], ("", "_b"), strict=False):
+        place = _place(each)
+        if place is not None:
+            own = f"*sunburst{suffix}.png" if len(given) > 1 else "*.png"  # the others show both
+            record_statistics(*place, told, [file for file in files if file.match(own)])
+    return StatsResult(summary, folder, files)
 
 
 def _open(data: Any, language: Language | None) -> Iterator[tuple[Rows, tuple[Path, str] | None]]:
@@ -207,12 +215,20 @@ def _open(data: Any, language: Language | None) -> Iterator[tuple[Rows, tuple[Pa
         for config in configs_of(folder):
             yield open_rows(f"{folder}:{config}", language=language), (folder, config)
         return
-    place = None
-    if isinstance(data, str):
-        path, _, config = data.rpartition(":")
-        if path and (Path(path).expanduser() / MANIFEST).is_file():
-            place = (Path(path).expanduser(), config)
-    yield open_rows(data, language=language), place
+    yield open_rows(data, language=language), _place(data)
+
+
+def _place(data: Any) -> tuple[Path, str] | None:
+    """The folder of ours and its config that an argument names; none where it names something else."""
+    if not isinstance(data, str | Path):
+        return None
+    folder = Path(data).expanduser()
+    if (folder / MANIFEST).is_file() and len(configs := configs_of(folder)) == 1:
+        return folder, configs[0]
+    path, _, config = str(data).rpartition(":")
+    if path and (Path(path).expanduser() / MANIFEST).is_file():
+        return Path(path).expanduser(), config
+    return None
 
 
 def _usable(folder: Path, kind: str, marker: str, own: re.Pattern[str]) -> Path:
