@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gpt4_instruct.errors import (
         BudgetError,
         Gpt4InstructError,
+        HubError,
         IncompleteError,
         InterruptedRunError,
         LedgerError,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         RunStoppedError,
         SourceError,
         TeacherError,
+        TermsError,
         TrainingError,
         TransientError,
         UnknownNameError,
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from gpt4_instruct.evaluation.rouge import rouge
     from gpt4_instruct.evaluation.tally import TallyResult, tally
     from gpt4_instruct.evaluation.translating import TranslateResult, translate
+    from gpt4_instruct.publishing.hub import PushResult, push
     from gpt4_instruct.publishing.show import show
     from gpt4_instruct.quality.audit import Finding
     from gpt4_instruct.records import Answer, Instruction, Message, Reject, Request, Row, Sample, Sampling, Scored
@@ -73,6 +76,7 @@ _FROM = {
     "errors": (
         "BudgetError",
         "Gpt4InstructError",
+        "HubError",
         "IncompleteError",
         "InterruptedRunError",
         "LedgerError",
@@ -83,6 +87,7 @@ _FROM = {
         "RunStoppedError",
         "SourceError",
         "TeacherError",
+        "TermsError",
         "TrainingError",
         "TransientError",
         "UnknownNameError",
@@ -99,6 +104,7 @@ _FROM = {
     "evaluation.rouge": ("rouge",),
     "evaluation.tally": ("TallyResult", "tally"),
     "evaluation.translating": ("TranslateResult", "translate"),
+    "publishing.hub": ("PushResult", "push"),
     "publishing.show": ("show",),
     "quality.audit": ("Finding",),
     "reporting": ("PaperResult", "paper", "report"),
@@ -136,6 +142,7 @@ __all__ = [
     "Finding",
     "Gpt4InstructError",
     "GroupsResult",
+    "HubError",
     "IncompleteError",
     "Instruction",
     "InterruptedRunError",
@@ -147,6 +154,7 @@ __all__ = [
     "OutputError",
     "OutputExistsError",
     "PaperResult",
+    "PushResult",
     "RankResult",
     "Reject",
     "Replay",
@@ -169,6 +177,7 @@ __all__ = [
     "TallyResult",
     "Teacher",
     "TeacherError",
+    "TermsError",
     "Trained",
     "TrainingError",
     "TransientError",
@@ -190,6 +199,7 @@ __all__ = [
     "judge_groups",
     "load",
     "paper",
+    "push",
     "rank",
     "report",
     "rouge",

@@ -3,10 +3,12 @@
 Gpt4InstructError
 ├── UsageError            an argument that cannot work, found before anything is asked or written
 │   ├── UnknownNameError  no split, teacher, ... of that name (says the nearest ones)
-│   └── MissingExtraError a library that an optional feature needs is not installed
+│   ├── MissingExtraError a library that an optional feature needs is not installed
+│   └── TermsError        something would be public whose terms nobody has accepted
 ├── SourceError           the instructions cannot be read (or, with strict=True, one row of them)
 ├── OutputError           the output folder cannot be used
 │   └── OutputExistsError it already holds what would be written
+├── HubError              the Hub cannot be reached, does not know us, or refused
 ├── LedgerError           the ledger file is not one of ours, or cannot be written
 ├── TeacherError          a teacher did not answer
 │   ├── RequestRefusedError  this row's fault: asking again would not help, the row is rejected
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BudgetError",
     "Gpt4InstructError",
+    "HubError",
     "IncompleteError",
     "InterruptedRunError",
     "LedgerError",
@@ -39,6 +42,7 @@ __all__ = [
     "RunStoppedError",
     "SourceError",
     "TeacherError",
+    "TermsError",
     "TrainingError",
     "TransientError",
     "UnknownNameError",
@@ -85,6 +89,19 @@ class MissingExtraError(UsageError):
         super().__init__(f"{feature} needs {library}, which is not installed: pip install 'gpt4-instruct[{extra}]'")
 
 
+class TermsError(UsageError):
+    """Something would be public, and ``accept_terms=True`` was not given; nothing was sent.
+
+    Args:
+        message: what would be public.
+        notice: the terms that come with it, a line each.
+    """
+
+    def __init__(self, message: str, notice: Sequence[str]) -> None:
+        super().__init__(message)
+        self.notice = tuple(notice)
+
+
 class SourceError(Gpt4InstructError):
     """The instructions cannot be read, or one row of them cannot and ``strict=True`` was asked for."""
 
@@ -95,6 +112,10 @@ class OutputError(Gpt4InstructError):
 
 class OutputExistsError(OutputError):
     """The output folder already holds what would be written, and ``overwrite=True`` was not asked for."""
+
+
+class HubError(Gpt4InstructError):
+    """The Hub cannot be reached, does not know us, or refused. What it has of a push is whole, or nothing."""
 
 
 class LedgerError(Gpt4InstructError):
