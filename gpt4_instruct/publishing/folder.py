@@ -4,6 +4,7 @@
     english/train-00000-of-00001-1afd7e8607a111ef.parquet
     rejects/english.jsonl                every row left out, with its reason
     figures/english-lengths.png          what `stats` drew of it, if it was asked to
+    figures/self_instruct.png            the rounds in which a Self-Instruct build was invented
     manifest.json                        written last: what it names is whole, anything else is a leftover
 
 `load_dataset(folder, "english")` reads it, here and on the Hub. The end of a shard's name is the hash of the config's
@@ -25,7 +26,8 @@ from typing import Any
 from filelock import Timeout
 
 import gpt4_instruct
-from gpt4_instruct.errors import OutputError, OutputExistsError
+from gpt4_instruct.errors import MissingExtraError, OutputError, OutputExistsError
+from gpt4_instruct.figures.self_instruct import draw_self_instruct
 from gpt4_instruct.publishing.card_parts import read_card, renew_card
 from gpt4_instruct.publishing.card_statistics import main_numbers
 from gpt4_instruct.publishing.cards import render_dataset_card
@@ -162,6 +164,8 @@ def add_config(folder: Path, config: str, prepared: Path) -> dict[str, Any]:
             if entry["files"]:
                 os.replace(shards, target / config)
             os.replace(prepared / "rejects.jsonl", target / "rejects" / f"{config}.jsonl")
+            if "self_instruct" in entry:
+                entry["self_instruct"] = {**entry["self_instruct"], **_draw_rounds(entry, target)}
             manifest["configs"] = dict(sorted({**manifest["configs"], config: entry}.items()))
             renew_card(target / _CARD, render_dataset_card(manifest))
             write_json(target / MANIFEST, manifest)
@@ -225,6 +229,23 @@ def _recording(folder: Path, config: str) -> Iterator[dict[str, Any]]:
         yield manifest["configs"][config]
         renew_card(folder / _CARD, render_dataset_card(manifest))
         write_json(folder / MANIFEST, manifest)
+
+
+def _draw_rounds(facts: dict[str, Any], folder: Path) -> dict[str, str]:
+    """Draws a Self-Instruct build's rounds where matplotlib is installed; in any case an earlier figure of them goes.
+
+    Returns:
+        the figure's path in the folder, as ``figure``; nothing where there is none.
+    """
+    try:
+        drawn = draw_self_instruct(facts, folder / "figures")
+    except MissingExtraError:
+        drawn = []
+    if drawn:
+        return {"figure": drawn[0].relative_to(folder).as_posix()}
+    for ending in ("png", "svg"):
+        (folder / "figures" / f"self_instruct.{ending}").unlink(missing_ok=True)
+    return {}
 
 
 def _columns(prepared: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from gpt4_instruct.errors import OutputError
 from gpt4_instruct.prompts import is_alpaca
 from gpt4_instruct.publishing.folder import read_manifest
+from gpt4_instruct.publishing.self_instruct_section import rounds_table
 
 __all__ = ["show"]
 
@@ -17,7 +18,7 @@ _SHOWN_CHARACTERS = 300
 
 
 def show(folder: str | Path, rows: int = 3) -> None:
-    """Prints the counts of each split, the rejects by reason and a few rows side by side.
+    """Prints the counts of each split, the rejects by reason, invented rounds, and a few rows side by side.
 
     Args:
         folder: what `build` wrote.
@@ -54,6 +55,9 @@ def show(folder: str | Path, rows: int = 3) -> None:
             for reason, count in config["rejected"].items():
                 reasons.add_row(name, reason, f"{count:,}")
         console.print(reasons)
+    for config in configs.values():
+        if "self_instruct" in config:
+            console.print(rounds_table(config))
 
     for name, config in configs.items():
         taken = list(islice(_rows(folder, config), rows))
