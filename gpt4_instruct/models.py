@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from gpt4_instruct.errors import OutputError, UsageError
-from gpt4_instruct.progress import wanted
+from gpt4_instruct.progress import tell, wanted
 from gpt4_instruct.storage import home
 
 __all__ = ["FORMS", "find_model", "quiet", "smollm2_folder", "smollm2_identity"]
@@ -126,7 +126,7 @@ def smollm2_folder() -> Path:
             if not folder.is_dir():  # else another process wrote it meanwhile
                 shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
                 if wanted():
-                    print(f"SmolLM2 is converted once, to {folder} (about 20 s)", file=sys.stderr)
+                    tell(f"SmolLM2 is converted once, to {folder} (about 20 s)")
                 _convert(source, temporary)
                 os.rename(temporary, folder)
     except OSError as error:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["first_process", "progress", "quiet_datasets", "wanted"]
+__all__ = ["first_process", "nested", "progress", "quiet_datasets", "tell", "wanted"]
 
 
 def first_process() -> bool:
@@ -18,12 +18,30 @@ def first_process() -> bool:
 
 def wanted() -> bool:
     """Whether somebody is looking, and at this process: the error stream is a terminal, or this is a notebook."""
-    if not first_process():
+    return first_process() and (sys.stderr.isatty() or _in_notebook())
+
+
+def _in_notebook() -> bool:
+    """Whether this is a notebook's kernel. It shows a bar as a widget or, where ipywidgets is missing, as text."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+
+
+def nested() -> bool:
+    """Whether somebody looks where a bar can stand below another: not in a notebook that has bars as text only."""
+    if not wanted():
         return False
     from tqdm.auto import tqdm
     from tqdm.notebook import tqdm_notebook
 
     return sys.stderr.isatty() or issubclass(tqdm, tqdm_notebook)
+
+
+def tell(line: str) -> None:
+    """Writes a line to the error stream, above the bars that are there."""
+    from tqdm.auto import tqdm
+
+    tqdm.write(line, file=sys.stderr)
 
 
 def progress(total: Callable[[], int | None], what: str, unit: str, *, leave: bool = True) -> Any:
@@ -33,11 +51,12 @@ def progress(total: Callable[[], int | None], what: str, unit: str, *, leave: bo
         total: called only when somebody is looking, since counting may take a while; none when it cannot be told.
         what: stands before the bar.
         unit: what is counted, in the singular.
-        leave: whether the bar stays where it ended.
+        leave: whether the bar stays where it ended. One that does not stands below another, and is left out where
+            that cannot be.
     """
     from tqdm.auto import tqdm
 
-    visible = wanted()
+    visible = wanted() if leave else nested()
     count = total() if visible else None
     return tqdm(total=count, desc=what, unit=unit, disable=not visible, dynamic_ncols=True, leave=leave)
 

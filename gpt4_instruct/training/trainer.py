@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from gpt4_instruct.errors import UsageError
-from gpt4_instruct.progress import progress, wanted
+from gpt4_instruct.progress import nested, progress
 from gpt4_instruct.training.hardware import peak_flops
 from gpt4_instruct.training.recipes import RewardRecipe, SFTRecipe
 from gpt4_instruct.training.runs import Run
@@ -285,10 +285,10 @@ def train(trainer: Any, run: Run, *, base_parameters: int, precision: str) -> No
 
 @contextmanager
 def _quiet_bars() -> Iterator[None]:
-    """Keeps the bars of every checkpoint's writing out of logs and pipes."""
+    """Keeps the bars of every checkpoint's writing out of logs and pipes, and from below a bar that is text."""
     from transformers.utils import logging
 
-    if wanted() or not logging.is_progress_bar_enabled():
+    if nested() or not logging.is_progress_bar_enabled():
         yield
         return
     logging.disable_progress_bar()
