@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from gpt4_instruct import Gpt4InstructError, build, show
+from gpt4_instruct import Gpt4InstructError, build, push, show
 
 __all__ = ["make", "options"]
 
@@ -46,8 +46,6 @@ def make(split: str, given: argparse.Namespace, **config: Any) -> None:
         if not result.rows:
             sys.exit("error: no row was accepted; rejects/ in the folder holds all with their reasons")
         if given.push_to:
-            from gpt4_instruct.publishing.hub import push
-
             print(push(result.folder, given.push_to, public=given.public, accept_terms=given.accept_terms).url)
     except Gpt4InstructError as error:
         sys.exit(f"error: {error}")

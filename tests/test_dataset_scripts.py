@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from datasets import load_dataset
 
 from gpt4_instruct.sources.released import RELEASED
 from tests.endpoint import Endpoint
+from tests.hub import LoopbackHub
 from tests.released_server import contents, release
 
 SCRIPTS = Path(__file__).parents[1] / "dataset_scripts"
@@ -78,6 +81,23 @@ def test_a_teacher_answers_questions_of_ones_own(run, tmp_path):
     folder = run("unnatural", "--source", tasks, "--teacher", f"replay:{tasks}", "--limit", 2)
     rows = load_dataset(str(folder), "unnatural", split="train")
     assert rows["output"][:] == ["It is 1.", "It is 2."] and rows["label"][:] == ["x", "x"]
+
+
+def test_a_script_publishes_what_it_built(tmp_path):
+    tasks = tmp_path / "tasks.json"
+    tasks.write_text(json.dumps([{"instruction": "Add 1 and 2.", "output": "It is 3."}]))
+    command = [sys.executable, str(SCRIPTS / "english.py"), "--source", str(tasks), "--teacher", f"replay:{tasks}"]
+    with LoopbackHub() as hub:
+        done = subprocess.run(
+            [*command, "--out", str(tmp_path / "data"), "--push-to", "me/sums"],
+            capture_output=True,
+            text=True,
+            env={**os.environ, **hub.environment(tmp_path / "hf")},
+        )
+        assert done.returncode == 0, done.stderr
+        repo = hub.repos["datasets/me/sums"]
+    assert done.stdout.splitlines()[-1] == f"{hub.url}/datasets/me/sums" and repo.private
+    assert any(name.startswith("english/train-") for name in repo.files())
 
 
 def test_what_goes_wrong_is_one_line(run, tmp_path):
