@@ -41,9 +41,9 @@ def self_instruct_section(config: dict[str, Any]) -> str:
         "## How the instructions were invented",
         "A model was shown some tasks, written by people or invented before, and asked for new ones, round after\n"
         "round. A new task was kept where it passed the recipe's filters and no seed, and no task kept before, is\n"
-        "nearly the same. Then it was answered.",
+        "nearly the same. It became a row if its answer passed, too.",
         _markdown(("", ""), _told(config)),
-        f"It stopped ({code(facts['stopped'])}): {_plain(facts['stopped_detail'])}",
+        f"It stopped ({code(facts['stopped'])}): {_plain(facts['stopped_detail']).rstrip('.')}.",
     ]
     if facts.get("figure"):
         words = "Per round, the tasks kept and rejected by reason, and how varied the kept ones are"
@@ -115,7 +115,7 @@ def _told(config: dict[str, Any]) -> list[tuple[str, str]]:
         ("requests for tasks", requests),
         ("tasks read from the replies", f"{read:,}"),
         ("tasks kept", f"{kept:,} ({_share(kept, read)})"),
-        ("rows, which are tasks with an accepted answer", f"{config['rows']:,}"),
+        ("rows in the data", f"{config['rows']:,}"),
         ("cost of inventing", _usd(_cost(rounds))),
         ("cost of a row, answers and all", _usd(facts["usd_per_row"])),
     ]
