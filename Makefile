@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install quickstart test lint bench clean
+.PHONY: help install quickstart test lint cards bench clean
 
 help:  ## Show this.
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
@@ -31,6 +31,9 @@ lint: $(INSTALLED)  ## Check style and types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+cards: $(INSTALLED)  ## Render model_cards/ anew.
+	$(BIN)/python -m gpt4_instruct.publishing.planned_cards model_cards
 
 bench: $(INSTALLED)  ## Run the benchmarks, on a quiet machine; peers get environments of their own.
 	$(BIN)/python tests/benchmarks/run.py

@@ -17,8 +17,9 @@ from huggingface_hub import ModelCard
 
 from gpt4_instruct.figures.training import draw_training
 from gpt4_instruct.prompts import ALPACA, ALPACA_NO_INPUT
-from gpt4_instruct.publishing.model_cards import render_model_card, render_planned_cards, write_model_card
+from gpt4_instruct.publishing.model_cards import render_model_card, write_model_card
 from gpt4_instruct.publishing.origins import origin_of
+from gpt4_instruct.publishing.planned_cards import MODELS, render_planned_cards
 from gpt4_instruct.publishing.run_tables import settings_table
 from gpt4_instruct.training.recipes import REWARD_RECIPES, SFT_RECIPES, LoRA, RewardRecipe, SFTRecipe
 from tests.tiny import needs_training, rows, scored_rows, tiny_model
@@ -423,19 +424,19 @@ PLANNED_FACTS = {
 
 
 def test_the_published_cards_are_those_that_are_rendered():
-    """python -m gpt4_instruct.publishing.model_cards model_cards"""
+    """make cards"""
     cards = render_planned_cards()
     assert {each.name: each.read_text(encoding="utf-8") for each in MODEL_CARDS.glob("*.md")} == cards
 
 
 def test_one_line_renders_them_anew(tmp_path):
-    subprocess.run([sys.executable, "-m", "gpt4_instruct.publishing.model_cards", tmp_path / "new"], check=True)
+    subprocess.run([sys.executable, "-m", "gpt4_instruct.publishing.planned_cards", tmp_path / "new"], check=True)
     assert {
         each.name: each.read_text(encoding="utf-8") for each in (tmp_path / "new").iterdir()
     } == render_planned_cards()
 
 
-@pytest.mark.parametrize("name", ["llama-gpt4.md", "llama-gpt4-cn.md", "reward-opt-1.3b.md"])
+@pytest.mark.parametrize("name", list(MODELS))
 def test_a_run_that_was_not_made_has_no_numbers(name):
     card = render_planned_cards()[name]
     recipe = REWARD_RECIPES["opt-1.3b"] if name.startswith("reward") else SFT_RECIPES[name.removesuffix(".md")]

@@ -1,23 +1,20 @@
 """Renders the card of a tuned model from its `training.json`: what it is, how to ask it, how it came about.
 
-    facts of a run ─▶ README.md (YAML for the Hub, then prose) and training.png, in the model's folder
-    a recipe       ─▶ the same card before any run: each number that a run fills in reads "not run yet"
-
-The folder ``model_cards`` holds the cards of what is published, for runs that are not made yet. A test fails where they
-differ from what is rendered here; ``python -m gpt4_instruct.publishing.model_cards model_cards`` writes them anew.
+facts of a run ─▶ README.md (YAML for the Hub, then prose) and training.png, in the model's folder
+a recipe       ─▶ the same card before any run: each number that a run fills in reads "not run yet"
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from gpt4_instruct.errors import MissingExtraError
 from gpt4_instruct.figures.training import draw_training
 from gpt4_instruct.prompts import ALPACA, ALPACA_NO_INPUT
+from gpt4_instruct.publishing.card_parts import renew_card
 from gpt4_instruct.publishing.origins import HUB_ID, Origin, joint_licence, origin_of
 from gpt4_instruct.publishing.run_tables import (
     NOT_RUN,
@@ -35,10 +32,8 @@ from gpt4_instruct.publishing.run_tables import (
     settings_table,
 )
 from gpt4_instruct.sources.released import RELEASED
-from gpt4_instruct.storage import replace_text
-from gpt4_instruct.training.recipes import REWARD_RECIPES, SFT_RECIPES
 
-__all__ = ["render_model_card", "render_planned_cards", "write_model_card"]
+__all__ = ["render_model_card", "write_model_card"]
 
 _FIGURE = "training.png"
 _PLACE = "PATH_OR_REPOSITORY"
@@ -146,7 +141,8 @@ def write_model_card(folder: Path, facts: dict[str, Any]) -> Path:
         facts: as in its ``training.json``.
 
     Returns:
-        the path of ``README.md``; it is whole or not there, and written behind the figure that it shows.
+        the path of ``README.md``; it is whole or not there, and written behind the figure that it shows. What people
+        wrote in one that is there stays.
 
     Raises:
         OutputError: they cannot be written.
@@ -159,7 +155,7 @@ def write_model_card(folder: Path, facts: dict[str, Any]) -> Path:
     adapters = (folder / "adapter_config.json").is_file() and not whole
     figure = _FIGURE if any(each.name == _FIGURE for each in drawn) else None
     card = folder / "README.md"
-    replace_text(card, render_model_card(facts, figure=figure, whole=not adapters))
+    renew_card(card, render_model_card(facts, figure=figure, whole=not adapters))
     return card
 
 
@@ -206,56 +202,3 @@ def _adapters(recipe: dict[str, Any], whole: bool) -> str:
     if not recipe["lora"]:
         return "all weights are tuned"
     return "with low-rank adapters, " + ("which are merged into the weights" if whole else "which this folder holds")
-
-
-class _Planned(NamedTuple):
-    """A run that is to be published: a recipe on a released file."""
-
-    title: str
-    kind: str
-    recipe: str
-    released: str
-
-    @property
-    def command(self) -> str:
-        """What makes it."""
-        return f"gpt4-instruct train {self.kind} --recipe {self.recipe} --data released:{self.released} --out FOLDER"
-
-    def facts(self) -> dict[str, Any]:
-        """Those of the run, with None for all that it would find."""
-        known = SFT_RECIPES if self.kind == "sft" else REWARD_RECIPES
-        recipe = dataclasses.asdict(known[self.recipe])
-        unknown = ("steps", "tokens_seen", "seconds", "hardware", "held_out", "pairs", "ties", "dropped")
-        data = dict.fromkeys(("rows", "rejected", "sha256", "held_out_rows", "held_out_measured", "held_out_left_out"))
-        return {
-            **dict.fromkeys(unknown),
-            "kind": self.kind,
-            # The cards of both base models state it so: LLaMA and OPT have terms of their own.
-            "base": {"name": recipe["model"], "identity": None, "licence": "other", "parameters": None},
-            "data": {**data, "name": f"released:{self.released}", "languages": [RELEASED[self.released].language]},
-            "tokens": {},
-            "template": recipe.get("template", "alpaca"),
-            "recipe": recipe,
-            "log": [],
-        }
-
-
-_PLANNED = {
-    "llama-gpt4.md": _Planned("LLaMA-GPT4", "sft", "llama-gpt4", "english"),
-    "llama-gpt4-cn.md": _Planned("LLaMA-GPT4-CN", "sft", "llama-gpt4-cn", "chinese"),
-    "reward-opt-1.3b.md": _Planned("Reward model OPT-1.3B", "reward", "opt-1.3b", "comparison"),
-}
-
-
-def render_planned_cards() -> dict[str, str]:
-    """The cards of what is published, rendered from their recipes for runs that were not made: by file name."""
-    return {
-        name: render_model_card(each.facts(), title=each.title, command=each.command) for name, each in _PLANNED.items()
-    }
-
-
-if __name__ == "__main__":
-    import sys
-
-    for name, text in render_planned_cards().items():
-        replace_text(Path(sys.argv[1]) / name, text)
