@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +28,7 @@ from gpt4_instruct import __version__
 from gpt4_instruct.cli_spaces import add_commands
 from gpt4_instruct.errors import OutputError, OutputExistsError, UnknownNameError, UsageError
 from gpt4_instruct.evaluation.rating import CRITERIA, Study
+from gpt4_instruct.evaluation.rating_pairs import Pair
 from gpt4_instruct.evaluation.tally import tally
 from gpt4_instruct.publishing.metric_page import EXAMPLES, compute_table, page_of
 from gpt4_instruct.publishing.spaces import write_metric_space
@@ -127,7 +129,7 @@ def test_a_metrics_card_tells_what_its_docstring_does(spaces, name):
         "app.py",
         name.replace("_", " ").capitalize(),
     )
-    assert {"evaluate", "metric"} <= set(card.data.tags)
+    assert {"evaluate", "metric"} <= set(card.data.tags) and card.data.license == "apache-2.0"
     for argument in ("predictions", "references", "level"):
         assert f"\n- `{argument}`: " in card.text
     assert find("metrics", name).citation in card.text and "UsageError" in card.text and "Args:" not in card.text
@@ -205,15 +207,22 @@ def test_a_rating_folder_holds_what_raters_see_and_nothing_else_of_the_answers(t
         space(tmp_path, language="fr", overwrite=True)
 
 
+def study_of(folder: Path, votes: Path) -> Study:
+    """The study of a folder, with its votes elsewhere."""
+    lines = (folder / "pairs.jsonl").read_text(encoding="utf-8").splitlines()
+    settings = json.loads((folder / "study.json").read_text(encoding="utf-8"))["settings"]
+    return Study.create(votes, [Pair(**json.loads(each)) for each in lines], settings)
+
+
 @contextmanager
-def served(folder: Path, storage: Path | None) -> Any:
-    """Runs ``app.py`` as the Hub does, but on loopback; its process, its address, and what it says."""
+def served(folder: Path, storage: Path) -> Iterator[tuple[str, list[str]]]:
+    """Runs ``app.py`` as the Hub does, but on loopback, and stops it; its address, and what it says."""
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = free.getsockname()[1]
     environment = {
         **os.environ,
         "RATING_TOKEN": TOKEN,
-        "RATING_STORAGE": str(storage or folder / "none"),
+        "RATING_STORAGE": str(storage),
         "GRADIO_SERVER_NAME": "127.0.0.1",
         "GRADIO_SERVER_PORT": str(port),
         "SYSTEM": "spaces",
@@ -234,7 +243,7 @@ def served(folder: Path, storage: Path | None) -> Any:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.05)
-        yield process, f"http://127.0.0.1:{port}", said
+        yield f"http://127.0.0.1:{port}", said
         process.send_signal(signal.SIGTERM)
         said.extend(process.stdout.read().split("\n"))
         assert process.wait(timeout=30) == 0, said
@@ -247,11 +256,14 @@ def served(folder: Path, storage: Path | None) -> Any:
 def test_the_page_of_a_space_asks_for_the_token_and_its_votes_outlast_it(tmp_path):
     import httpx
 
-    folder, storage = space(tmp_path, attention=0).folder, tmp_path / "bucket"
-    storage.mkdir()
-    with served(folder, storage) as (_, url, said):
+    folder = space(tmp_path, attention=0).folder
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    kept = tmp_path / "bucket" / re.findall(r"hf://buckets/ME/VOTES/(\S+)", readme)[0]
+    with closing(study_of(folder, kept)) as study:  # as a start before left it
+        rate_all(study, "Bo")
+    with served(folder, tmp_path / "bucket") as (url, said):
         assert said == [
-            "0 votes of 0 raters are there",
+            "12 votes of 1 raters are there",
             "raters open https://me-study.hf.space/?token=... with the secret RATING_TOKEN in place of the dots",
         ]
         for path in ("/", "/config", "/gradio_api/run/start", "/?token=wrong-wrong-wrong"):
@@ -268,24 +280,14 @@ def test_the_page_of_a_space_asks_for_the_token_and_its_votes_outlast_it(tmp_pat
             voted = client.post("/gradio_api/run/vote", json={"data": ["Ann", 0, "A", "B", "tie"]}).json()["data"]
             assert voted[1] == 1
     assert TOKEN not in "".join(said) and not (folder / "votes").exists()
-    (kept,) = storage.iterdir()
-    assert kept.name in (folder / "README.md").read_text(encoding="utf-8")
+    assert [each.name for each in (tmp_path / "bucket").iterdir()] == [kept.name]
     found = tally(kept)
-    assert (found.ratings, found.rated, found.ours, found.baseline) == (1, 1, "first.jsonl", "second.jsonl")
-    with served(folder, storage) as (_, _, said):
-        assert said[0] == "3 votes of 1 raters are there"
-    assert len(Study(kept).votes()) == 3
+    assert (found.ratings, found.rated, found.ours, found.baseline) == (5, 4, "first.jsonl", "second.jsonl")
 
 
 def test_votes_are_copied_while_they_are_cast_and_trouble_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr("gpt4_instruct.rating_space._KEEP_S", 0.02)
-    pairs = [
-        json.loads(each) for each in (space(tmp_path, attention=0).folder / "pairs.jsonl").read_text().splitlines()
-    ]
-    from gpt4_instruct.evaluation.rating_pairs import Pair
-
-    settings = json.loads((tmp_path / "space" / "study.json").read_text())["settings"]
-    study = Study.create(tmp_path / "votes", [Pair(**each) for each in pairs], settings)
+    study = study_of(space(tmp_path, attention=0).folder, tmp_path / "votes")
     said: list[str] = []
     kept = tmp_path / "bucket" / "ratings" / "votes.sqlite3"
 

@@ -60,7 +60,7 @@ def write_metric_space(
     folder = Path(out).expanduser()
     if folder.absolute().name != name:
         raise UsageError(f"evaluate finds {name}.py only in a folder of that name: --out {folder / name}")
-    if requirements is None and not definition.compute.__module__.startswith("gpt4_instruct."):
+    if requirements is None and not _ours(definition):
         raise UsageError(f"{name} is of another package: name that and gpt4-instruct[eval] with --requirement")
     requirements = [f"gpt4-instruct[eval]=={__version__}"] if requirements is None else list(requirements)
     module = (
@@ -71,7 +71,8 @@ def write_metric_space(
     app = (
         f'"""The page on which the metric {name} can be tried."""\n\n'
         "from gpt4_instruct.publishing.metric_page import page_of\n\n"
-        f'page_of("{name}").launch()\n'
+        f'demo = page_of("{name}")\n\n'  # the name by which Spaces find the page
+        'if __name__ == "__main__":\n    demo.launch()\n'
     )
     files = {
         f"{name}.py": module,
@@ -98,7 +99,7 @@ def write_files(folder: Path, files: Mapping[str, str], *, overwrite: bool) -> N
         replace_text(folder / name, files[name])
 
 
-def space_metadata(title: str, description: str, *, emoji: str, tags: Sequence[str]) -> str:
+def space_metadata(title: str, description: str, *, emoji: str, tags: Sequence[str], licence: str | None = None) -> str:
     """The YAML at the top of a Space's README: what the Hub runs, in which version, and how the Space is shown."""
     from huggingface_hub import SpaceCardData
 
@@ -112,6 +113,7 @@ def space_metadata(title: str, description: str, *, emoji: str, tags: Sequence[s
         python_version=_PYTHON,
         app_file="app.py",
         pinned=False,
+        license=licence,
         tags=list(tags),
         description=description,
     )
@@ -135,6 +137,10 @@ def render(template: str, **values: Any) -> str:
     return re.sub(r"\n{3,}", "\n\n", text)
 
 
+def _ours(definition: Definition) -> bool:
+    return definition.compute.__module__.startswith("gpt4_instruct.")
+
+
 # --- the card of a metric -------------------------------------------------------------------------------------------
 
 
@@ -148,7 +154,14 @@ def _metric_card(name: str, definition: Definition, requirements: Sequence[str])
     first = text.summary.split("\n\n", 1)[0]
     return render(
         "metric_space.md",
-        metadata=space_metadata(title, first, emoji="📏", tags=["evaluate", "metric", "gpt4-instruct"]),
+        metadata=space_metadata(
+            title,
+            first,
+            emoji="📏",
+            tags=["evaluate", "metric", "gpt4-instruct"],
+            licence="apache-2.0" if _ours(definition) else None,
+        ),
+        name=name,
         title=title,
         text=text,
         place=_PLACE,
