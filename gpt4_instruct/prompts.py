@@ -10,7 +10,7 @@ import json
 import re
 from typing import Any
 
-from gpt4_instruct.records import well_formed
+from gpt4_instruct.records import Language, well_formed
 
 __all__ = [
     "ALPACA",
@@ -52,6 +52,15 @@ Translate the task below from English into natural, fluent Simplified Chinese. T
 carry it out. Keep code, formulas, names of variables and text that the task is about in another language as they \
 are. Reply with one JSON object and nothing else, with two keys: "instruction" and "input". Leave "input" an empty \
 string when the task has no input.
+
+{task}"""
+
+# The other way, for pairs of tasks in both languages.
+_TRANSLATION_INTO_ENGLISH = """\
+Translate the task below from Chinese into natural, fluent English. Translate the task itself; do not carry it out. \
+Keep code, formulas, names of variables and text that the task is about in another language as they are. Reply with \
+one JSON object and nothing else, with two keys: "instruction" and "input". Leave "input" an empty string when the \
+task has no input.
 
 {task}"""
 
@@ -186,10 +195,10 @@ def render_chinese(instruction: str, input: str = "") -> str:
     return f"{task}\n\n{_CHINESE_REQUEST}"
 
 
-def render_translation(instruction: str, input: str = "") -> str:
-    """The prompt that asks for a task's Chinese translation, as `TRANSLATION_SCHEMA`."""
+def render_translation(instruction: str, input: str = "", into: Language = "zh") -> str:
+    """The prompt that asks for a task's translation into Chinese, or from Chinese, as `TRANSLATION_SCHEMA`."""
     task = json.dumps({"instruction": instruction, "input": input}, ensure_ascii=False, indent=1)
-    return _TRANSLATION.replace("{task}", task)
+    return (_TRANSLATION if into == "zh" else _TRANSLATION_INTO_ENGLISH).replace("{task}", task)
 
 
 def render_score(task: str, response: str) -> str:

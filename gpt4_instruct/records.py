@@ -54,6 +54,7 @@ class Instruction:
         label: the source's own reference answer, if it has one (the Unnatural split keeps it).
         chinese: the source's own Chinese (instruction, input), if it has one.
         origin: where it was read, as ``file:line``.
+        kind: what kind of task it is, where the source says so, such as ``"classification"``.
     """
 
     id: str
@@ -62,6 +63,7 @@ class Instruction:
     label: str | None = None
     chinese: tuple[str, str] | None = None
     origin: str = ""
+    kind: str = ""
 
 
 class Message(NamedTuple):
@@ -318,7 +320,7 @@ def features(split: str) -> Features:
     """The columns of a split.
 
     Args:
-        split: ``"english"``, ``"chinese"``, ``"comparison"`` or ``"unnatural"``.
+        split: ``"english"``, ``"chinese"``, ``"comparison"``, ``"unnatural"`` or ``"self_instruct"``.
 
     Returns:
         the `datasets.Features`; the data columns have the released files' names and order, ``metadata`` is ours.
@@ -338,6 +340,18 @@ def features(split: str) -> Features:
     }
     triple = {"instruction": text, "input": text, "output": text}
     scored = {"response": text, "source": text, "score": Value("float64")}
+    invented = {
+        "language": text,
+        "pair": text,
+        "kind": text,
+        "topic": text,
+        "round": count,
+        "label": text,
+        "instruction_request": text,
+        "input_request": text,
+        "translation_request": text,
+        "translator": text,
+    }
     columns: dict[str, dict[str, Any]] = {
         "english": {**triple, "metadata": {**origin, **answered}},
         "chinese": {**triple, "metadata": {**origin, **answered, "translator": text, "translation_request": text}},
@@ -347,5 +361,6 @@ def features(split: str) -> Features:
             "metadata": {**origin, "answers": List(answered), "scores": List(answered)},
         },
         "unnatural": {**triple, "label": text, "metadata": {**origin, **answered}},
+        "self_instruct": {**triple, "metadata": {**origin, **answered, **invented}},
     }
     return Features(columns[split])

@@ -21,7 +21,16 @@ __all__ = ["ROOMS", "find", "names"]
 
 # Room -> what one of its things is called, and which of its files are not one of them.
 ROOMS: dict[str, tuple[str, frozenset[str]]] = {
-    "splits": ("split", frozenset({"base", "build", "config", "estimate", "run", "stages"})),
+    "splits": (
+        "split",
+        frozenset(
+            {
+                *("base", "build", "config", "estimate", "run", "stages"),
+                *("costs", "rounds", "self_instruct_estimate", "self_instruct_recipes", "self_instruct_seeds"),
+                *("self_instruct_stages", "steering"),
+            }
+        ),
+    ),
     "teachers": ("teacher", frozenset({"base", "decoding"})),
     "quality": ("check", frozenset({"arithmetic", "audit", "base", "cleaning", "minhash", "novelty", "texts"})),
     "metrics": ("metric", frozenset({"base", "intervals", "rouge", "tokens"})),

@@ -113,6 +113,24 @@ class NoveltyIndex:
         """
         return self._nearest(self._tokens(text))
 
+    def closest(self, text: str) -> float:
+        """The highest F1 of `text` with any kept text, however low: all of them are looked at, which `nearest` avoids.
+
+        Raises:
+            UsageError: `text` is not a string.
+        """
+        import numpy as np
+        from rapidfuzz.distance import LCSseq
+        from rapidfuzz.process import cdist
+
+        sequence = [self._features.get(token, _UNSEEN) for token in self._tokens(text)]
+        if not sequence or not self._texts:
+            return 0.0
+        common = cdist([sequence], self._texts, scorer=LCSseq.similarity, dtype=np.int64)[0]
+        lengths = np.frombuffer(self._facts, dtype=np.int64)[::3]
+        some = common > 0
+        return float(_f1(common[some], len(sequence), lengths[some]).max(initial=0.0))
+
     def add(self, text: str) -> int:
         """Adds a text, novel or not (a seed, say); returns its number. Raises UsageError if it is not a string."""
         return self._add(self._tokens(text))

@@ -90,7 +90,7 @@ def adapt(row: Any, id: str, origin: str) -> Iterator[Instruction | Reject]:
             read = [replace(read[0], id=_own_id(row, id))]
         chinese = (read_text(row, "instruction_zh").strip(), read_text(row, "input_zh").strip())
         # All are made before the first goes out, so that a row is used whole or rejected whole.
-        tasks = [_instruction(sample, chinese if chinese[0] else None) for sample in read]
+        tasks = [_instruction(sample, chinese if chinese[0] else None, _kind(row)) for sample in read]
     except Unusable as problem:
         yield _reject(row, id, origin, problem)
     else:
@@ -104,7 +104,13 @@ def _reject(row: Any, id: str, origin: str, problem: Unusable) -> Reject:
     return Reject(id, "source", problem.reason, str(problem), origin, **shown)
 
 
-def _instruction(sample: Sample, chinese: tuple[str, str] | None) -> Instruction:
+def _kind(row: Mapping[str, Any]) -> str:
+    """The kind of task that a row says it is; Self-Instruct's say only whether they are a classification."""
+    kind = row.get("kind")
+    return kind if isinstance(kind, str) else "classification" if row.get("is_classification") is True else ""
+
+
+def _instruction(sample: Sample, chinese: tuple[str, str] | None, kind: str) -> Instruction:
     for name, text in (("instruction", sample.instruction), ("input", sample.input)):
         if len(text) > MAX_CHARACTERS:
             raise Unusable("too_long", f"{name!r} has {len(text):,} characters, over {MAX_CHARACTERS:,}")
@@ -112,7 +118,7 @@ def _instruction(sample: Sample, chinese: tuple[str, str] | None) -> Instruction
     if not instruction:
         raise Unusable("empty_instruction", "'instruction' is empty")
     label = (sample.label or "").strip() or sample.output.strip() or None
-    return Instruction(sample.id, instruction, sample.input.strip(), label, chinese, sample.origin)
+    return Instruction(sample.id, instruction, sample.input.strip(), label, chinese, sample.origin, kind)
 
 
 def _samples(row: Any, id: str, origin: str, language: Language) -> list[Sample]:

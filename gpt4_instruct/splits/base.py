@@ -21,7 +21,7 @@ import json
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -47,6 +47,7 @@ from gpt4_instruct.generation.ledger import Ledger, default_path
 from gpt4_instruct.generation.pricing import Spending, load_prices
 from gpt4_instruct.progress import progress
 from gpt4_instruct.records import (
+    Answer,
     Instruction,
     Language,
     Reject,
@@ -76,7 +77,7 @@ class Split(datasets.ArrowBasedBuilder, ABC):  # type: ignore[misc]
         NAME: the split's name: file, registry, command line, config.
         LANGUAGE: the language of its answers.
         TITLE: for its card.
-        OPTIONS: those of `SplitConfig`'s teachers, besides ``teacher``, that it uses.
+        OPTIONS: those of `SplitConfig`'s options that not every split uses, and this one does.
     """
 
     BUILDER_CONFIG_CLASS = SplitConfig
@@ -108,6 +109,7 @@ class Split(datasets.ArrowBasedBuilder, ABC):  # type: ignore[misc]
         settings.teacher = settings.teacher or DEFAULT_TEACHER
         self.source: Source = open_source(settings.source, self.NAME)
         self.sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens, settings.seed)
+        self.extended = 0  # answers of the run that were asked for again with more room
         self._connected: dict[str, Teacher] = {}
         self.stages: list[Stage] = [] if self.as_released else self.make_stages()
         self.identity = self._identity()
@@ -127,6 +129,46 @@ class Split(datasets.ArrowBasedBuilder, ABC):  # type: ignore[misc]
     def begin(self, task: Instruction) -> Row | Reject:
         """The row that an instruction starts as; a split may want more of it than its instruction."""
         return Row(task)
+
+    def to_rows(self, row: Row) -> list[dict[str, Any]]:
+        """The dataset's rows that an accepted row becomes: one, unless a split makes several of it."""
+        return [self.to_columns(row)]
+
+    def answers_of(self, row: Row) -> list[Answer]:
+        """Every answer that an accepted row took, for the counts of tokens."""
+        return [*row.answers, *row.scores, *filter(None, [row.translation])]
+
+    def outcomes(self, engine: Engine, done: Callable[[Outcome], None]) -> Iterator[Outcome]:
+        """What becomes of each row, in order. A split whose rows come about on the way does it otherwise.
+
+        Args:
+            engine: who asks.
+            done: called when a row is done, which may be long before its turn to come out.
+        """
+        run = self.run(self.stages, engine, self.begun, self._total, accept=self.settings.accept)
+        yield from run.outcomes(self.NAME, done)
+        self.extended = run.extended
+
+    def run(self, *args: Any, **options: Any) -> Run:
+        """A `Run` that does with answers that are cut off what the settings say."""
+        return Run(*args, **{"extend": self.settings.on_truncation == "extend", **options})
+
+    def found(self, rows: int) -> dict[str, Any]:
+        """Facts that only this split has.
+
+        Args:
+            rows: how many were accepted.
+        """
+        return {}
+
+    def advice(self, rows: int, ready: int) -> str:
+        """How to build what is answered when the budget is spent.
+
+        Args:
+            rows: how many are accepted.
+            ready: how many are accepted or rejected.
+        """
+        return f"--limit {ready} builds what is answered" if ready else ""
 
     @property
     def checks(self) -> tuple[str, ...]:
@@ -207,14 +249,6 @@ class Split(datasets.ArrowBasedBuilder, ABC):  # type: ignore[misc]
             requests_per_minute=settings.requests_per_minute,
             tokens_per_minute=settings.tokens_per_minute,
         )
-        run = Run(
-            self.stages,
-            engine,
-            self.begun,
-            self._total,
-            accept=settings.accept,
-            extend=settings.on_truncation == "extend",
-        )
         tokens: Counter[str] = Counter()
         reasons: Counter[str] = Counter()
         unanswered: list[TransientError] = []
@@ -230,23 +264,23 @@ class Split(datasets.ArrowBasedBuilder, ABC):  # type: ignore[misc]
                     if settings.accept is None or isinstance(outcome, Row):
                         bar.update()
 
-                for outcome in run.outcomes(self.NAME, done):
+                for outcome in self.outcomes(engine, done):
                     if isinstance(outcome, TransientError):
                         unanswered.append(outcome)
                     elif isinstance(outcome, Reject):
                         reasons[outcome.reason] += 1
                         rejects.write(asdict(outcome))
                     else:
-                        rows += 1
-                        answers = (*outcome.answers, *outcome.scores, *filter(None, [outcome.translation]))
-                        for answer in answers:
+                        made = self.to_rows(outcome)
+                        rows += len(made)
+                        for answer in self.answers_of(outcome):
                             tokens["prompt"] += answer.prompt_tokens
                             tokens["completion"] += answer.completion_tokens
-                        yield self.to_columns(outcome)
+                        yield from made
                     bar.set_postfix_str(_state(rows, reasons.total(), engine), refresh=False)
         except BudgetError as error:
-            ready = rows + reasons.total()
-            raise BudgetError(f"{error}; --limit {ready} builds what is answered" if ready else str(error)) from None
+            advice = self.advice(rows, rows + reasons.total())
+            raise BudgetError(f"{error}; {advice}" if advice else str(error)) from None
         finally:
             engine.close()
         if unanswered:
@@ -261,11 +295,12 @@ class Split(datasets.ArrowBasedBuilder, ABC):  # type: ignore[misc]
             rejected=dict(reasons.most_common()),
             asked=engine.asked,
             reused=engine.reused,
-            extended=run.extended,
+            extended=self.extended,
             prompt_tokens=tokens["prompt"],
             completion_tokens=tokens["completion"],
             cost_usd=None if spending.unpriced else round(spending.spent_usd, 6),
             prices_checked=spending.prices.checked,
+            **self.found(rows),
         )
 
     def _released(self, folder: Path, schema: pa.Schema) -> Iterator[tuple[tuple[int, int], pa.Table]]:
@@ -299,7 +334,7 @@ class Split(datasets.ArrowBasedBuilder, ABC):  # type: ignore[misc]
         facts = {
             "split": self.NAME,
             "title": self.TITLE,
-            "language": self.LANGUAGE,
+            "language": self.settings.language or self.LANGUAGE,
             **found,
             "seconds": round(time.monotonic() - started, 1),
             "config_id": self.config_id,
@@ -369,9 +404,11 @@ def _cannot_write(error: OSError) -> OutputError:
 def _code_fingerprint(split: type[Split]) -> str:
     """Changes with anything that decides what is asked or accepted: prompts, records, stages, checks, the split."""
     package = Path(__file__).parents[1]
-    files = [package / name for name in ("prompts.py", "records.py", "formats.py", "languages.py")]
+    names = ("prompts.py", "records.py", "formats.py", "languages.py")
+    files = [package / name for name in (*names, "self_instruct_prompts.py", "self_instruct_replies.py")]
     for room in ("sources", "splits", "quality"):
         files += sorted((package / room).glob("*.py"))
+    files.append(package / "splits" / "steering.json")
     with suppress(TypeError, OSError):  # a split that was typed into a notebook has no file
         files.append(Path(inspect.getfile(split)))
     digest = hashlib.sha256()

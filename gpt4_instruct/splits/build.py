@@ -36,6 +36,7 @@ class BuildResult:
         seconds: how long it took.
         extended: answers that were cut off and asked for again with more room.
         cost_usd: what this build spent, by the price list; none where the price of a model is not known.
+        stopped: why a split that invents its tasks ended, in a sentence; none for the others.
     """
 
     split: str
@@ -47,6 +48,7 @@ class BuildResult:
     seconds: float
     extended: int
     cost_usd: float | None
+    stopped: str | None = None
 
 
 def build(
@@ -73,11 +75,14 @@ def build(
     tokens_per_minute: float | None = None,
     budget_usd: float | None = None,
     prices: str | Path | None = None,
+    language: str | None = None,
+    recipe: str | None = None,
 ) -> BuildResult:
     """Builds a split into a folder shaped like a Hub dataset repository, beside what is in there already.
 
     Args:
-        split: ``"english"``, ``"chinese"``, ``"comparison"``, ``"unnatural"``, or one that a package registers.
+        split: ``"english"``, ``"chinese"``, ``"comparison"``, ``"unnatural"``, ``"self_instruct"``, or one that a
+            package registers.
         source: ``"seeds"`` (packaged); the path of a json, jsonl, csv or parquet file; ``"hub:ID"``; ``"released"``,
             the paper's file of this split; ``"released:NAME"``, another one: english, chinese, comparison, unnatural,
             alpaca or unnatural-core.
@@ -85,7 +90,7 @@ def build(
         teacher: who answers: ``"openai:MODEL"``, ``"openai-batch:MODEL"``, ``"local:smollm2"`` (the default),
             ``"local:PATH_OR_HUB_ID"``, ``"replay:PATH"``. Without one, the source ``"released"`` is built with the
             answers that were released, unfiltered, and nobody is asked.
-        translator: who translates, for chinese; by default the teacher.
+        translator: who translates, for chinese and self_instruct; by default the teacher.
         answers_from: who answers, for comparison, at least two; by default the teacher, twice.
         scorer: who scores, for comparison; by default the teacher.
         limit: most rows to read from the source; all by default.
@@ -98,13 +103,17 @@ def build(
         concurrency: requests in flight per teacher; by default each teacher's own number.
         overwrite: replace this split if the folder has it; other splits and other files stay.
         strict: stop at the first row of the source that cannot be used, instead of rejecting it.
-        accept: go on until so many rows are accepted, or the source is dry; by default all rows are asked.
+        accept: go on until so many rows are accepted, or the source is dry; by default all rows are asked. For
+            self_instruct it must be given.
         on_truncation: what happens where an answer is cut off at `max_tokens`: ``"reject"`` the row, ``"keep"`` it, or
             ``"extend"``: ask again with four times the room, and keep the first text in ``metadata.cut_output``.
         requests_per_minute: most requests to each model; by default what the endpoint says that it allows.
         tokens_per_minute: likewise, prompt and answer.
         budget_usd: a hard cap on what this build may spend: the most that is in flight can cost is set aside first.
         prices: a price file laid over the packaged one; by default ``$GPT4_INSTRUCT_HOME/prices.json`` if it is there.
+        language: of the rows of self_instruct: ``"en"`` (the default), ``"zh"``, or ``"both"`` for pairs.
+        recipe: how self_instruct invents tasks: ``"gpt4-instruct"`` (the default), ``"alpaca"`` or
+            ``"self-instruct"``.
 
     Returns:
         what was done. It may hold no rows, when all were rejected.
@@ -140,13 +149,16 @@ def build(
         tokens_per_minute=tokens_per_minute,
         budget_usd=budget_usd,
         prices=prices,
+        language=language,
+        recipe=recipe,
     )
     with building(folder, split, overwrite=overwrite) as scratch:
         prepared = scratch / "split"
         builder.download_and_prepare(str(prepared), file_format="parquet")
         entry = add_config(folder, split, prepared)
     fields = ("rows", "rejected", "asked", "reused", "seconds", "extended", "cost_usd")
-    return BuildResult(split=split, folder=folder, **{name: entry[name] for name in fields})
+    stopped = entry.get("self_instruct", {}).get("stopped_detail")
+    return BuildResult(split=split, folder=folder, stopped=stopped, **{name: entry[name] for name in fields})
 
 
 def load(split: str, *, view: str | None = None, **config: Any) -> Dataset:

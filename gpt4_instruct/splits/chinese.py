@@ -17,56 +17,93 @@ from typing import Any
 
 from gpt4_instruct.languages import chinese_share
 from gpt4_instruct.prompts import TRANSLATION_SCHEMA, read_translation, render_chinese, render_translation
-from gpt4_instruct.records import Answer, Instruction, Reject, Request, Row, Sampling, provenance
+from gpt4_instruct.records import Answer, Instruction, Language, Reject, Request, Row, Sampling, provenance
 from gpt4_instruct.splits.base import Split
 from gpt4_instruct.splits.stages import Stage, check_answer, question, rejected
 from gpt4_instruct.teachers.base import Teacher
 
-__all__ = ["Chinese"]
+__all__ = ["Chinese", "CHINESE_SHARE", "AnswerInChinese", "Translate", "ask_for_translation", "read_translated"]
 
 # A translation may be longer than an answer: the task's input is in it, and Chinese takes more tokens a word.
 _TRANSLATION = Sampling(temperature=0.0, max_tokens=2048)
 # An instruction with this share of Han characters among its words is Chinese, whatever names it quotes.
-_CHINESE_SHARE = 0.5
+CHINESE_SHARE = 0.5
 
 
-class _Translate(Stage):
+class Translate(Stage):
+    """A translator puts a task into Chinese, unless it brings its own.
+
+    Args:
+        translator: who translates.
+        seed: sent with every request when given.
+    """
+
     name = "translate"
 
     def __init__(self, translator: Teacher, seed: int | None) -> None:
         self.translator = translator
-        self._sampling = replace(_TRANSLATION, seed=seed)
+        self._seed = seed
 
     def requests(self, row: Row) -> list[tuple[Teacher, Request]]:
+        """One request, or none where the task brings its own Chinese."""
         if row.instruction.chinese is not None:
             return []
-        prompt = render_translation(row.instruction.instruction, row.instruction.input)
-        return [question(self.translator, prompt, self._sampling, schema=TRANSLATION_SCHEMA)]
+        return [ask_for_translation(self.translator, self._seed, row.instruction, "zh")]
 
     def stand_in(self, row: Row, request: Request, tokens: int) -> str:
-        task = row.instruction  # a translation is as long as what it translates
+        """Chinese as long as what it translates."""
+        task = row.instruction
         texts = {"instruction": _filler(task.instruction), "input": _filler(task.input)}
         return json.dumps(texts, ensure_ascii=False)
 
     def accept(self, row: Row, answers: Sequence[Answer]) -> Row | Reject:
+        """The row in Chinese, if the translation can be read and is one."""
         task = row.instruction
         if task.chinese is not None:
             return replace(row, instruction=_in_chinese(task, *task.chinese))
         (answer,) = answers
-        if answer.finish_reason == "length":
-            return rejected(row, self.name, "truncated", "the translation was cut off at the token limit", answer.text)
-        found = read_translation(answer.text)
-        if found is None:
-            return rejected(row, self.name, "unreadable_translation", "the reply holds no translation", answer.text)
-        if bool(found[1]) != bool(task.input):
-            what = "lost" if task.input else "made up"
-            return rejected(row, self.name, "unreadable_translation", f"the translation {what} an input", answer.text)
-        if not chinese_share(found[0]):
-            return rejected(row, self.name, "wrong_language", "the translation holds no Chinese", answer.text)
+        found = read_translated(row, self.name, answer, "zh")
+        if isinstance(found, Reject):
+            return found
         return replace(row, instruction=_in_chinese(task, *found), translation=answer)
 
 
-class _AnswerInChinese(Stage):
+def ask_for_translation(
+    translator: Teacher, seed: int | None, task: Instruction, into: Language
+) -> tuple[Teacher, Request]:
+    """The request for a task's translation, with whom to ask."""
+    prompt = render_translation(task.instruction, task.input, into)
+    return question(translator, prompt, replace(_TRANSLATION, seed=seed), schema=TRANSLATION_SCHEMA)
+
+
+def read_translated(row: Row, stage: str, answer: Answer, into: Language) -> tuple[str, str] | Reject:
+    """The row's instruction and input as an answer translates them, or why that is none."""
+    if answer.finish_reason == "length":
+        return rejected(row, stage, "truncated", "the translation was cut off at the token limit", answer.text)
+    found = read_translation(answer.text)
+    if found is None:
+        return rejected(row, stage, "unreadable_translation", "the reply holds no translation", answer.text)
+    given = row.instruction.input
+    if bool(found[1]) != bool(given):
+        what = "lost" if given else "made up"
+        return rejected(row, stage, "unreadable_translation", f"the translation {what} an input", answer.text)
+    share = chinese_share(found[0])
+    if into == "zh" and not share:
+        return rejected(row, stage, "wrong_language", "the translation holds no Chinese", answer.text)
+    if into == "en" and (share or 0) >= CHINESE_SHARE:
+        return rejected(row, stage, "wrong_language", "the translation is Chinese still", answer.text)
+    return found
+
+
+class AnswerInChinese(Stage):
+    """A teacher answers the task in Chinese.
+
+    Args:
+        teacher: who answers.
+        sampling: how.
+        checks: what the answer must pass.
+    """
+
     name = "answer"
 
     def __init__(self, teacher: Teacher, sampling: Sampling, checks: Sequence[str]) -> None:
@@ -75,13 +112,16 @@ class _AnswerInChinese(Stage):
         self._checks = checks
 
     def requests(self, row: Row) -> list[tuple[Teacher, Request]]:
+        """One request: the task, and which language is wanted."""
         prompt = render_chinese(row.instruction.instruction, row.instruction.input)
         return [question(self.teacher, prompt, self._sampling)]
 
     def stand_in(self, row: Row, request: Request, tokens: int) -> str:
+        """Chinese of so many characters."""
         return "字" * max(1, tokens)
 
     def accept(self, row: Row, answers: Sequence[Answer]) -> Row | Reject:
+        """The row with the answer, if it passes the checks."""
         (answer,) = answers
         return check_answer(row, self.name, answer, "zh", self._checks) or replace(row, answers=(answer,))
 
@@ -109,13 +149,13 @@ class Chinese(Split):
         """Two stages: translate, answer."""
         translator = self.connect(self.settings.translator or self.settings.teacher)
         return [
-            _Translate(translator, self.settings.seed),
-            _AnswerInChinese(self.connect(self.settings.teacher), self.sampling, self.checks),
+            Translate(translator, self.settings.seed),
+            AnswerInChinese(self.connect(self.settings.teacher), self.sampling, self.checks),
         ]
 
     def begin(self, task: Instruction) -> Row | Reject:
         """The task, marked when it is Chinese already."""
-        if task.chinese is None and (chinese_share(task.instruction) or 0) >= _CHINESE_SHARE:
+        if task.chinese is None and (chinese_share(task.instruction) or 0) >= CHINESE_SHARE:
             return Row(_in_chinese(task, task.instruction, task.input))
         return Row(task)
 

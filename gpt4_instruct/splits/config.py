@@ -41,6 +41,8 @@ class SplitConfig(datasets.BuilderConfig):  # type: ignore[misc]
             ``"extend"``: ask again with four times the room.
         requests_per_minute: most requests to each model that answers at once; by default what the endpoint allows.
         tokens_per_minute: likewise, prompt and answer.
+        language: which language the rows are in (Self-Instruct): ``"en"``, ``"zh"`` or ``"both"``, for pairs.
+        recipe: how tasks are invented (Self-Instruct), a name in `self_instruct_recipes.RECIPES`.
         budget_usd: the most this run may spend, on batches of earlier runs that come in, too; none for no cap.
         prices: a price file laid over the packaged one.
     """
@@ -64,6 +66,8 @@ class SplitConfig(datasets.BuilderConfig):  # type: ignore[misc]
     tokens_per_minute: float | None = None
     budget_usd: float | None = None
     prices: Any = None
+    language: str | None = None
+    recipe: str | None = None
 
     @property
     def as_released(self) -> bool:
@@ -81,12 +85,12 @@ class SplitConfig(datasets.BuilderConfig):  # type: ignore[misc]
         """Finds what cannot work before anything is opened.
 
         Args:
-            options: which of `translator`, `answers_from` and `scorer` the split uses.
+            options: which of `translator`, `answers_from`, `scorer`, `language` and `recipe` the split uses.
 
         Raises:
             UsageError: a value is out of its range, or the split has no use for it.
         """
-        for name in ("translator", "answers_from", "scorer"):
+        for name in ("translator", "answers_from", "scorer", "language", "recipe"):
             if getattr(self, name) and name not in options:
                 raise UsageError(f"the {self.name} split has no use for {name} (--{name.replace('_', '-')})")
         if self.as_released and self.accept is not None:

@@ -75,6 +75,8 @@ class Run:
         total: how many there are, where that is known.
         accept: how many are wanted; none for all.
         extend: ask again, with more room, for answers that are cut off.
+        told: called with each answer, in the engine's thread; with the same one again where rows are gone through
+            several times.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Run:
         *,
         accept: int | None = None,
         extend: bool = False,
+        told: Callable[[Teacher, Request, Answer], None] = lambda teacher, request, answer: None,
     ) -> None:
         self.stages = stages
         self.engine = engine
@@ -93,6 +96,7 @@ class Run:
         self.total = total
         self.accept = accept
         self.extend = extend
+        self.told = told
         self.extended = 0
 
     def outcomes(self, name: str, done: Callable[[Outcome], None]) -> Iterator[Outcome]:
@@ -104,8 +108,9 @@ class Run:
         """
         if any(isinstance(teacher, BatchTeacher) for stage in self.stages for teacher in teachers_of(stage)):
             self.engine.several_passes = True
+            reused = self.engine.reused  # by runs before this one, on the same engine
             self._collect(name)
-            self.engine.reused = 0
+            self.engine.reused = reused
         self.extended = 0
         accepted = 0
         for outcome in self._pass(done):
@@ -183,12 +188,15 @@ class Run:
 
     async def _answer(self, teacher: Teacher, request: Request) -> Answer:
         answer = await self.engine.ask(teacher, request)
+        self.told(teacher, request, answer)
         if not self.extend or answer.finish_reason != "length" or request.choices:
             return answer
         most = {"max_tokens": EXTENSION * request.parameters["max_tokens"]}
         try:
-            longer = await self.engine.ask(teacher, replace(request, parameters={**request.parameters, **most}))
+            request = replace(request, parameters={**request.parameters, **most})
+            longer = await self.engine.ask(teacher, request)
         except RequestRefusedError:  # more room than the model has
             return answer
         self.extended += 1
+        self.told(teacher, request, longer)
         return replace(longer, cut_output=answer.text)
