@@ -97,7 +97,7 @@ class TermsError(UsageError):
         notice: the terms that come with it, a line each.
     """
 
-    def __init__(self, message: str, notice: Sequence[str]) -> None:
+    def __init__(self, message: str, notice: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.notice = tuple(notice)
 

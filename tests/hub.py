@@ -211,6 +211,11 @@ class LoopbackHub(Served):
         """
         self._faults.append(_Fault(pattern, status, times, headers or {}, message, cut, delay_s))
 
+    @property
+    def planted(self) -> list[str]:
+        """The patterns of the faults that are still to come."""
+        return [each.pattern for each in self._faults if each.times > 0]
+
     def heal(self) -> None:
         """Takes every planted fault back."""
         self._faults.clear()

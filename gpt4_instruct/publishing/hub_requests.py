@@ -1,7 +1,7 @@
 """Asks the Hub with patience, and says in one line what it answers where it will not.
 
 `huggingface_hub` itself tries again while it sends files (`http_backoff`: 408, 429, 5xx, a cut connection), and not
-elsewhere; `patiently` does so for the steps around that.
+elsewhere; `patiently` does so for the steps around that. Its `HTTPError` is that of httpx2, and of httpx before 2.0.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ def patiently(step: Callable[[], _T], *, once: bool = False) -> _T:
     Raises:
         what the last try raised.
     """
-    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # httpx2's, and httpx's before 2.0
+    from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError  # type: ignore[attr-defined]
 
     wait = _FIRST_WAIT_S
     for left in reversed(range(_TRIES)):
         try:
             return step()
-        except HTTPError as error:
+        except (HTTPError, LocalEntryNotFoundError) as error:
             status = status_of(error)
             worth_it = status in _NOT_DONE if once else status is None or status in _MOMENT
             if not left or not worth_it:
@@ -55,17 +55,30 @@ def patiently(step: Callable[[], _T], *, once: bool = False) -> _T:
 
 def status_of(error: BaseException) -> int | None:
     """The status that the Hub answered with; none where there was no answer."""
-    response: httpx2.Response | None = getattr(error, "response", None)
+    response = _response(error)
     return None if response is None else int(response.status_code)
 
 
 def _retry_after(error: BaseException) -> float | None:
     """Seconds that the Hub asks to wait."""
-    response: httpx2.Response | None = getattr(error, "response", None)
+    response = _response(error)
     try:
         return min(float((response.headers if response is not None else {})["retry-after"]), _LONGEST_RETRY_AFTER_S)
     except (KeyError, ValueError):
         return None
+
+
+def _response(error: BaseException) -> httpx2.Response | None:
+    response: httpx2.Response | None = getattr(_bare(error), "response", None)
+    return response
+
+
+def _bare(error: BaseException) -> BaseException:
+    """What the client wraps into "no such file here", where a file cannot be had, or "cannot send that file"."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    wrapped = isinstance(error, LocalEntryNotFoundError | RuntimeError) and error.__cause__ is not None
+    return error.__cause__ if wrapped and error.__cause__ is not None else error
 
 
 @contextmanager
@@ -84,12 +97,9 @@ def hub_errors(repo_id: str) -> Iterator[None]:
         yield
     except LocalTokenNotFoundError:
         raise HubError("nobody is logged in to the Hub: run hf auth login, or set HF_TOKEN") from None
-    except RuntimeError as error:  # the client's, of a file that could not be sent; what happened is its cause
-        if not isinstance(error.__cause__, HTTPError | OSError):
-            raise HubError(f"{_plain(error)}; the same command goes on from there") from error
-        raise HubError(f"{_plain(error)} {_told(error.__cause__, repo_id)}") from error
-    except (HTTPError, OSError, ValueError) as error:
-        raise HubError(_told(error, repo_id)) from error
+    except (HTTPError, OSError, RuntimeError, ValueError) as error:
+        which = f"{_plain(error)} " if isinstance(error, RuntimeError) and _bare(error) is not error else ""
+        raise HubError(which + _told(_bare(error), repo_id)) from error
 
 
 def _told(error: BaseException, repo_id: str) -> str:
