@@ -20,7 +20,7 @@ LEVELS = [
     {"generation"},
     {"splits", "evaluation", "publishing", "figures", "reports", "chat"},
     {"workflows", "tuning", "reporting", "rating_space"},
-    {"cli_training", "cli_evaluation", "cli_rating", "cli_publishing", "cli_spaces"},
+    {"cli_training", "cli_evaluation", "cli_rating", "cli_publishing", "cli_spaces", "cli_cards"},
     {"cli"},
     {"__main__"},
 ]

@@ -235,7 +235,8 @@ def _results(index: Any) -> dict[str, Any]:
     found = {}
     for each in _mappings(index.get("results") if isinstance(index, dict) else None):
         named = [each.get("task"), each.get("dataset")]
-        named += [{**metric, "value": None} for metric in _mappings(each.get("metrics"))]
+        metrics = _mappings(each.get("metrics"))
+        named += [{key: value for key, value in metric.items() if key != "value"} for metric in metrics]
         found[_plain(named)] = each
     return found
 

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gpt4_instruct.errors import MissingExtraError
 from gpt4_instruct.figures.training import draw_training
 from gpt4_instruct.prompts import ALPACA, ALPACA_NO_INPUT
-from gpt4_instruct.publishing.card_parts import renew_card
+from gpt4_instruct.publishing.card_parts import merge_card, read_card
+from gpt4_instruct.publishing.evaluation_results import (
+    Result,
+    eval_results,
+    evaluation_of,
+    forget_evaluation,
+    results_table,
+)
 from gpt4_instruct.publishing.origins import HUB_ID, Origin, joint_licence, origin_of
 from gpt4_instruct.publishing.run_tables import (
     NOT_RUN,
@@ -32,11 +40,13 @@ from gpt4_instruct.publishing.run_tables import (
     settings_table,
 )
 from gpt4_instruct.sources.released import RELEASED
+from gpt4_instruct.storage import replace_text
 
 __all__ = ["render_model_card", "write_model_card"]
 
 _FIGURE = "training.png"
 _PLACE = "PATH_OR_REPOSITORY"
+_PEFT = "# Model Card for Model ID"  # heads the empty form that peft leaves beside adapters
 _LANGUAGES = {"en": "English", "zh": "Chinese"}
 # What is asked in a card's examples: a question, a task with an input, and two answers to the question.
 _EXAMPLES = {
@@ -56,6 +66,7 @@ def render_model_card(
     figure: str | None = None,
     whole: bool = True,
     command: str | None = None,
+    results: Sequence[Result] = (),
 ) -> str:
     """The README of a tuned model's folder.
 
@@ -66,6 +77,7 @@ def render_model_card(
         figure: the file of the loss curve beside the card, if there is one.
         whole: whether the folder holds the whole model; else it holds adapters for the base.
         command: that makes the run, where it was not made.
+        results: what its answers were found to be worth, from `evaluation_of`.
 
     Returns:
         Markdown, the same for the same facts.
@@ -91,7 +103,7 @@ def render_model_card(
     environment.filters.update(number=number, code=code)
     run = facts["steps"] is not None
     rendered = environment.get_template("model_card.md").render(
-        metadata=_metadata(facts, origin, title, base_id, licence, whole),
+        metadata=_metadata(facts, origin, title, base_id, licence, whole, results),
         title=title,
         kind=kind,
         run=run,
@@ -123,6 +135,7 @@ def render_model_card(
         losses=losses_table(facts),
         figure=figure,
         evaluation=evaluation_table(facts),
+        results=results_table(results),
         tables=reward_tables(facts),
         held_out_rows=data["held_out_rows"],
         measured=measured,
@@ -155,11 +168,26 @@ def write_model_card(folder: Path, facts: dict[str, Any]) -> Path:
     adapters = (folder / "adapter_config.json").is_file() and not whole
     figure = _FIGURE if any(each.name == _FIGURE for each in drawn) else None
     card = folder / "README.md"
-    renew_card(card, render_model_card(facts, figure=figure, whole=not adapters))
+    old = read_card(card)
+    if old is not None and _PEFT in old:
+        old = None
+    results = evaluation_of(folder)
+    if not results:
+        forget_evaluation(folder)
+    rendered = render_model_card(facts, figure=figure, whole=not adapters, results=results)
+    replace_text(card, merge_card(old, rendered))
     return card
 
 
-def _metadata(facts: dict[str, Any], origin: Origin, title: str, base_id: str | None, licence: str, whole: bool) -> str:
+def _metadata(
+    facts: dict[str, Any],
+    origin: Origin,
+    title: str,
+    base_id: str | None,
+    licence: str,
+    whole: bool,
+    found_elsewhere: Sequence[Result],
+) -> str:
     """The card's YAML, as the Hub reads it."""
     from huggingface_hub import EvalResult, ModelCardData
 
@@ -180,6 +208,7 @@ def _metadata(facts: dict[str, Any], origin: Origin, title: str, base_id: str | 
         for name, value in measured.items()
         if math.isfinite(value)
     ]
+    results += eval_results(found_elsewhere, task)
     lora = bool(facts["recipe"]["lora"])
     metadata = ModelCardData(
         base_model=base_id,

@@ -141,6 +141,15 @@ DATA = {
         (("answer", _GPT4),),
         f"--teacher {_GPT4}",
     ),
+    "self_instruct.md": PlannedData(
+        "self_instruct",
+        "Instructions invented and answered by GPT-4",
+        "Instructions invented and answered by a teacher model",
+        "en",
+        "seeds",
+        (("invent", _GPT4), ("instance", _GPT4), ("answer", _GPT4)),
+        f"--teacher {_GPT4} --accept 52000",
+    ),
 }
 MODELS = {
     "llama-gpt4.md": PlannedModel("LLaMA-GPT4", "sft", "llama-gpt4", "english"),

@@ -1,0 +1,139 @@
+"""What judges, people and ROUGE say of a tuned model, put beside it and onto its card.
+
+    facts of judge, rate tally, rouge, rank ─▶ evaluation.json beside training.json ─▶ README.md: a table, `model-index`
+
+Whose answers were judged is told by their file, and is compared with the folder: results of another model are not put
+on this one's card.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gpt4_instruct.errors import OutputError, UsageError
+from gpt4_instruct.models import find_model
+from gpt4_instruct.publishing.evaluation_results import MAKERS, Result, record_results
+from gpt4_instruct.publishing.model_cards import write_model_card
+from gpt4_instruct.run_facts import Facts, find_facts
+from gpt4_instruct.training.runs import FACTS, facts_of
+
+__all__ = ["EvaluationResult", "record_evaluation"]
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationResult:
+    """What was put on a model's card.
+
+    Attributes:
+        card: the card's path.
+        results: what is in ``evaluation.json``; see `evaluation_results.Result`.
+        warnings: what to know of them, a line each: whose answers these are is not known, or the model changed.
+        left_out: files that were named and are of another model, with whose they are.
+    """
+
+    card: Path
+    results: list[Result]
+    warnings: list[str]
+    left_out: dict[str, str]
+
+
+def record_evaluation(
+    folder: str | Path, facts: str | Path | Sequence[str | Path], *, called: str | None = None
+) -> EvaluationResult:
+    """Puts results of an evaluation beside a tuned model, as ``evaluation.json``, and onto its card.
+
+    Results that were recorded before are replaced: name all of them at once.
+
+    Args:
+        folder: the model's, as `train_sft` or `train_reward` wrote it.
+        facts: files or folders with what `judge`, ``rate tally``, `rouge` or, for a reward model, `rank` wrote; the
+            summaries of `answer` among them tell which questions were asked.
+        called: what these files call the model, where that is not the folder's name: that under which a server knew it.
+
+    Returns:
+        what was recorded, and what was not.
+
+    Raises:
+        UsageError: the folder holds no tuned model, or the files hold nothing on it, but maybe on others.
+        OutputError: a path is not there, or the folder cannot be written.
+    """
+    folder = Path(folder).expanduser()
+    run = facts_of(folder)
+    if run is None:
+        raise UsageError(f"{folder} holds no model that gpt4-instruct train tuned (no {FACTS}): name its folder")
+    found = find_facts([facts] if isinstance(facts, str | Path) else facts)
+    names = {folder.resolve().name, *([called] if called else [])}
+    asked = {each.file.name.removesuffix(".summary.json"): each.content for each in found if each.kind == "answers"}
+    results: list[Result] = []
+    warnings: list[str] = []
+    left_out: dict[str, str] = {}
+    for each in found:
+        if each.error is not None:
+            warnings.append(f"{each.file.name} {each.error}")
+        if each.kind not in MAKERS or (each.kind == "rank") != (run["kind"] == "reward"):
+            continue
+        whose, how = _whose(each, asked)
+        if whose and _bare(whose) not in names:
+            left_out[each.file.name] = whose
+            continue
+        if not whose:
+            warnings.append(f"{each.file.name} does not say whose answers it is of: it was taken for this model's")
+        elif how and how != (now := _identity(folder)):
+            warnings.append(f"{each.file.name} is of {how}, but the model is {now}: its files changed since, or a copy")
+        results += _made(each, asked, warnings)
+    if not results:
+        others = "; ".join(f"{name} is of {whose}" for name, whose in left_out.items())
+        why = f"{others}: name the one of {folder.name}, or say with --called what it is called there" if others else (
+            "name what judge, rate tally or rouge wrote" if run["kind"] == "sft" else "name what rank wrote"
+        )  # fmt: skip
+        raise UsageError(f"nothing there measures {folder.name}: {why}")
+    record_results(folder, results)
+    return EvaluationResult(write_model_card(folder, run), results, warnings, left_out)
+
+
+def _made(facts: Facts, asked: Mapping[str, Any], warnings: list[str]) -> Iterator[Result]:
+    """The results in a file, with the questions they are of."""
+    try:
+        made = list(MAKERS[facts.kind](facts.content))
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise OutputError(f"{facts.file} is not as gpt4-instruct writes it: {type(error).__name__}, {error}") from error
+    if not made:
+        warnings.append(f"{facts.file.name} holds no result: nothing of it was judged")
+    source = asked.get(_answers_file(facts), {}).get("questions_from")
+    for each in made:
+        yield {**each, "questions": source, "file": facts.file.name}
+
+
+def _whose(facts: Facts, asked: Mapping[str, Any]) -> tuple[str, str]:
+    """Whose answers, or rewards, a file is of, and exactly which model that was; empty where it is not known."""
+    content = facts.content
+    if facts.kind == "rank":
+        return str(content["reward_model"]["name"]), str(content["reward_model"]["identity"])
+    teacher = asked.get(_answers_file(facts), {}).get("teacher") or {}
+    side = content.get("answers")
+    model = side.get("model") if isinstance(side, Mapping) else None
+    whose = str(model or teacher.get("spec") or "")
+    return whose, str(teacher.get("model", "")) if teacher.get("spec") == whose and whose.startswith("local:") else ""
+
+
+def _answers_file(facts: Facts) -> str:
+    """The file of the answers, without its ending."""
+    side = facts.content.get("ours") if facts.kind == "tally" else facts.content.get("answers")
+    name = side.get("file") if isinstance(side, Mapping) else side
+    return str(name or "").removesuffix(".jsonl")
+
+
+def _bare(model: str) -> str:
+    """A model's name without who runs it, and without the folders above it.
+
+    >>> _bare("local:llama-gpt4"), _bare("openai:./runs/llama-gpt4/"), _bare("openai:gpt-4")
+    ('llama-gpt4', 'llama-gpt4', 'gpt-4')
+    """
+    return model.removeprefix("local:").removeprefix("openai:").rstrip("/").rpartition("/")[2]
+
+
+def _identity(folder: Path) -> str:
+    return find_model(str(folder))[2]
