@@ -129,7 +129,7 @@ def test_a_dry_run_tells_and_sends_nothing(hub, client, data, tmp_path):
     state, before = dict(hub.repos["datasets/me/wet"].branches), len(writes(hub))
     result = client.call(push_folder, str(tmp_path / "new"), "me/wet", dry_run=True, tag="v1")
     assert len(writes(hub)) == before and hub.repos["datasets/me/wet"].branches == state
-    (added, _), (deleted, size) = result.added.items(), *result.deleted.items()
+    (added,), ((deleted, size),) = result.added, result.deleted.items()
     assert added.startswith("english/")
     assert deleted.startswith("english/") and size == len(hub.repos["datasets/me/wet"].files()[deleted])
     assert sorted(result.changed) == ["README.md", "manifest.json"]
