@@ -31,7 +31,7 @@ ROOMS: dict[str, tuple[str, frozenset[str]]] = {
             }
         ),
     ),
-    "teachers": ("teacher", frozenset({"base", "decoding"})),
+    "teachers": ("teacher", frozenset({"base", "decoding", "fleet", "openai_client", "openai_errors"})),
     "quality": ("check", frozenset({"arithmetic", "audit", "base", "cleaning", "minhash", "novelty", "texts"})),
     "metrics": ("metric", frozenset({"base", "intervals", "rouge", "tokens"})),
 }

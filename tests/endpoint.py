@@ -36,10 +36,12 @@ class Served:
     Attributes:
         url: its base address, as the openai client wants it.
         key: the API key that it expects.
+        port: where it listens; any that is free by default.
     """
 
     key = "sk-test-0123456789-secret"
     url: str
+    port = 0
 
     def __init__(self) -> None:
         self._ready = threading.Event()
@@ -59,6 +61,8 @@ class Served:
         return self
 
     def __exit__(self, *error: object) -> None:
+        if not self._thread.is_alive():  # a test has ended it already
+            return
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
 
@@ -66,7 +70,7 @@ class Served:
         asyncio.set_event_loop(self._loop)
         runner = web.AppRunner(self.application(), access_log=None, shutdown_timeout=0.1)
         self._loop.run_until_complete(runner.setup())
-        self._loop.run_until_complete(web.TCPSite(runner, "127.0.0.1", 0).start())
+        self._loop.run_until_complete(web.TCPSite(runner, "127.0.0.1", self.port).start())
         self.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
         self._ready.set()
         self._loop.run_forever()
@@ -128,6 +132,19 @@ class Endpoint(Served):
             http.transport.abort()
             return response
         return web.Response(text=body, status=reply.status, headers=reply.headers, content_type="application/json")
+
+
+class Slots(Endpoint):
+    """A server of some speed: it answers so many requests at a time, each in `seconds`; the others wait."""
+
+    def __init__(self, slots: int, seconds: float, *, port: int = 0) -> None:
+        super().__init__(lambda request, count: Reply(delay_s=seconds))
+        self.port = port
+        self._free = asyncio.Semaphore(slots)
+
+    async def _answer(self, http: web.Request) -> web.StreamResponse:
+        async with self._free:
+            return await super()._answer(http)
 
 
 def _completion(request: dict[str, Any], reply: Reply) -> str:

@@ -14,7 +14,8 @@ from gpt4_instruct.errors import RequestRefusedError, RunStoppedError, Transient
 from gpt4_instruct.prompts import SCORES, TRANSLATION_SCHEMA
 from gpt4_instruct.records import Message, RateLimits, Request
 from gpt4_instruct.teachers.base import connect, read
-from gpt4_instruct.teachers.openai import OpenAITeacher, sort_error
+from gpt4_instruct.teachers.openai import OpenAITeacher
+from gpt4_instruct.teachers.openai_errors import sort_error
 from tests.endpoint import Endpoint, Reply, error_reply
 
 

@@ -15,10 +15,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
-from gpt4_instruct.errors import RequestRefusedError, RunStoppedError, TeacherError, TransientError
+from gpt4_instruct.errors import RequestRefusedError, RunStoppedError, TeacherError, TransientError, UsageError
 from gpt4_instruct.records import Request
 from gpt4_instruct.teachers.base import BatchStatus, BatchTeacher, Response
-from gpt4_instruct.teachers.openai import OpenAITeacher, sort_error, sort_status
+from gpt4_instruct.teachers.openai import OpenAITeacher
+from gpt4_instruct.teachers.openai_errors import sort_error, sort_status
 
 __all__ = ["OpenAIBatchTeacher"]
 
@@ -37,7 +38,7 @@ class OpenAIBatchTeacher(OpenAITeacher, BatchTeacher):
         base_url: by default ``$OPENAI_BASE_URL``, else OpenAI's.
 
     Raises:
-        UsageError: no model is named, or there is no key for OpenAI's own endpoint.
+        UsageError: no model is named, there is no key for OpenAI's own endpoint, or there are several addresses.
     """
 
     most_requests = 50_000
@@ -45,6 +46,9 @@ class OpenAIBatchTeacher(OpenAITeacher, BatchTeacher):
 
     def __init__(self, model: str, *, api_key: str | None = None, base_url: str | None = None) -> None:
         super().__init__(model, api_key=api_key, base_url=base_url)
+        if self._fleet is not None:
+            raise UsageError("a batch lives at one endpoint: name one address in OPENAI_BASE_URL for openai-batch")
+        self._client = self._clients[0]
         self.spec = f"openai-batch:{model}"
 
     async def ask(self, request: Request) -> Response:
@@ -58,12 +62,12 @@ class OpenAIBatchTeacher(OpenAITeacher, BatchTeacher):
     async def upload(self, path: Path) -> str:
         """Sends the file; its id."""
         with self._sorted():
-            return str((await self._connect().files.create(file=path, purpose="batch")).id)
+            return str((await self._client.connect().files.create(file=path, purpose="batch")).id)
 
     async def submit(self, file: str, name: str) -> str:
         """Creates the batch, with our name for it in its metadata; its id."""
         with self._sorted():
-            batch = await self._connect().batches.create(
+            batch = await self._client.connect().batches.create(
                 input_file_id=file, endpoint=_URL, completion_window="24h", metadata={_METADATA: name}
             )
             return str(batch.id)
@@ -72,7 +76,7 @@ class OpenAIBatchTeacher(OpenAITeacher, BatchTeacher):
         """The id of the batch with our name in its metadata."""
         looked = 0
         with self._sorted():
-            async for batch in self._connect().batches.list(limit=100):
+            async for batch in self._client.connect().batches.list(limit=100):
                 if (batch.metadata or {}).get(_METADATA) == name:
                     return str(batch.id)
                 looked += 1
@@ -83,7 +87,7 @@ class OpenAIBatchTeacher(OpenAITeacher, BatchTeacher):
     async def poll(self, batch: str) -> BatchStatus:
         """How far the batch is, and where its results are."""
         with self._sorted(known=True):
-            found = await self._connect().batches.retrieve(batch)
+            found = await self._client.connect().batches.retrieve(batch)
         counts = found.request_counts
         done = counts.completed + counts.failed if counts else 0
         total = counts.total if counts else 0
@@ -95,13 +99,13 @@ class OpenAIBatchTeacher(OpenAITeacher, BatchTeacher):
         errors = (found.errors.data if found.errors else None) or []
         detail = "; ".join(f"{each.code}: {each.message}" for each in errors[:3]) or "it does not say why"
         full = any(each.code == "token_limit_exceeded" for each in errors)
-        return BatchStatus("failed", done, total, detail=" ".join(self._scrub(detail).split())[:300], full=full)
+        return BatchStatus("failed", done, total, detail=" ".join(self._client.scrub(detail).split())[:300], full=full)
 
     async def results(self, status: BatchStatus) -> AsyncIterator[tuple[str, str | Exception]]:
         """Every line of the output file and of the error file, as they come; lines that cannot be read are left out."""
         for file in status.files:
             async for line in self._download(file):
-                found = self._read(self.redact_json(line))
+                found = self._read(self._client.redact_json(line))
                 if found is not None:
                     yield found
 
@@ -110,7 +114,7 @@ class OpenAIBatchTeacher(OpenAITeacher, BatchTeacher):
         rest = b""
         try:
             with self._sorted(known=True):
-                async with self._connect().files.with_streaming_response.content(file) as response:
+                async with self._client.connect().files.with_streaming_response.content(file) as response:
                     async for block in response.iter_bytes():
                         *lines, rest = (rest + block).split(b"\n")
                         for line in lines:
@@ -133,16 +137,16 @@ class OpenAIBatchTeacher(OpenAITeacher, BatchTeacher):
         if status == 200:
             return key, json.dumps(body, ensure_ascii=False)
         if status is not None:
-            return key, sort_status(int(status), body, self.endpoint, self._scrub)
+            return key, sort_status(int(status), body, self.endpoint, self._client.scrub)
         said = f"{error.get('code')}: {error.get('message')}"  # batch_expired, batch_cancelled, ...
-        return key, TransientError(" ".join(self._scrub(said).split())[:300])
+        return key, TransientError(" ".join(self._client.scrub(said).split())[:300])
 
     async def cancel(self, batch: str) -> None:
         """Cancels the batch; that one has ended meanwhile is no error."""
         import openai
 
         with self._sorted(known=True), suppress(openai.BadRequestError, openai.ConflictError):
-            await self._connect().batches.cancel(batch)
+            await self._client.connect().batches.cancel(batch)
 
     @contextmanager
     def _sorted(self, *, known: bool = False) -> Iterator[None]:
@@ -157,14 +161,14 @@ class OpenAIBatchTeacher(OpenAITeacher, BatchTeacher):
             yield
         except openai.NotFoundError as error:
             if not known:
-                raise sort_error(error, self.endpoint, self._scrub) from None
-            said = self._scrub(str(error.message))
+                raise sort_error(error, self.endpoint, self._client.scrub) from None
+            said = self._client.scrub(str(error.message))
             raise RunStoppedError(
                 f"{self.endpoint} does not know the batch or its file ({said}): is this the key that it was made with? "
                 f"'gpt4-instruct ledger cancel {self.spec} --forget' gives it up"
             ) from None
         except openai.OpenAIError as error:
-            found = sort_error(error, self.endpoint, self._scrub)
+            found = sort_error(error, self.endpoint, self._client.scrub)
             if isinstance(found, RequestRefusedError):
                 raise RunStoppedError(f"{self.endpoint} refuses the batch: {found.detail}") from None
             raise found from None
