@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from gpt4_instruct.splits.comparison import Comparison
     from gpt4_instruct.splits.english import English
     from gpt4_instruct.splits.estimate import Estimate, estimate
+    from gpt4_instruct.splits.self_instruct import SelfInstruct
     from gpt4_instruct.splits.stages import Stage
     from gpt4_instruct.splits.unnatural import Unnatural
     from gpt4_instruct.teachers.base import BatchTeacher, Response, Teacher, completion
@@ -114,6 +115,7 @@ _FROM = {
     "splits.comparison": ("Comparison",),
     "splits.english": ("English",),
     "splits.estimate": ("Estimate", "estimate"),
+    "splits.self_instruct": ("SelfInstruct",),
     "splits.stages": ("Stage",),
     "splits.unnatural": ("Unnatural",),
     "teachers.base": ("BatchTeacher", "Response", "Teacher", "completion"),
@@ -169,6 +171,7 @@ __all__ = [
     "Sample",
     "Sampling",
     "Scored",
+    "SelfInstruct",
     "Source",
     "SourceError",
     "Split",

@@ -73,9 +73,16 @@ def _common(
 
 @app.command()
 def build(
-    split: Annotated[str, typer.Argument(help="english, chinese, comparison or unnatural.", show_default=False)],
+    split: Annotated[
+        str, typer.Argument(help="english, chinese, comparison, unnatural or self_instruct.", show_default=False)
+    ],
     source: Annotated[
-        str, typer.Option(help="seeds, released, released:NAME, a json/jsonl/csv/parquet/zip file, or hub:ID.")
+        str,
+        typer.Option(
+            "--source",
+            "--seeds",
+            help="seeds, released, released:NAME, a json/jsonl/csv/parquet/zip file, or hub:ID. --seeds is the same.",
+        ),
     ] = "seeds",
     out: Annotated[Path, typer.Option(help="The folder; other splits in it are kept.")] = Path("gpt4-instruct-data"),
     teacher: Annotated[
@@ -85,7 +92,9 @@ def build(
             "(default: local:smollm2; of --source released, the released answers)"
         ),
     ] = None,
-    translator: Annotated[str | None, typer.Option(help="chinese: who translates. (default: the teacher)")] = None,
+    translator: Annotated[
+        str | None, typer.Option(help="chinese, self_instruct: who translates. (default: the teacher)")
+    ] = None,
     answers_from: Annotated[
         list[str] | None,
         typer.Option(help="comparison: who answers; give it twice or more. (default: the teacher, twice)"),
@@ -105,7 +114,8 @@ def build(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace this split if the folder has it.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unusable row of the source.")] = False,
     accept: Annotated[
-        int | None, typer.Option(help="Go on until so many rows are accepted. (default: ask about all)")
+        int | None,
+        typer.Option(help="Go on until so many rows are accepted; self_instruct needs it. (default: ask about all)"),
     ] = None,
     on_truncation: Annotated[
         str, typer.Option(help="Where an answer is cut off: reject the row, keep it, or extend: ask with more room.")
@@ -119,6 +129,13 @@ def build(
     budget_usd: Annotated[float | None, typer.Option(help="Most that this build may spend. (default: no cap)")] = None,
     prices: Annotated[
         Path | None, typer.Option(help="Prices of your own. (default: ~/.gpt4_instruct/prices.json, if there)")
+    ] = None,
+    language: Annotated[
+        str | None, typer.Option(help="self_instruct: en, zh, or both, for pairs of rows. (default: en)")
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="self_instruct: gpt4-instruct, alpaca or self-instruct. (default: gpt4-instruct)"),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked and cost; send nothing.")] = False,
 ) -> None:
@@ -150,6 +167,8 @@ def build(
         "tokens_per_minute": tokens_per_minute,
         "budget_usd": budget_usd,
         "prices": prices,
+        "language": language,
+        "recipe": recipe,
     }
     if dry_run:
         _print_estimate(estimate(split, **options))
@@ -167,7 +186,16 @@ def build(
         f"{result.split}: {result.rows:,} rows accepted, {left_out:,} rejected{f' ({reasons})' if reasons else ''}; "
         f"{result.asked:,} requests sent{cost}, {result.reused:,} from the ledger, {result.seconds:.1f} s"
     )
-    if accept and result.rows < accept:
+    if result.stopped is not None:
+        from rich.console import Console
+
+        from gpt4_instruct.publishing.folder import read_manifest
+        from gpt4_instruct.publishing.self_instruct_section import rounds_table
+
+        Console().print(rounds_table(read_manifest(result.folder)["configs"][result.split]))
+        reached = "" if result.rows == accept else f"{result.rows:,} of the {accept:,} rows that were wanted: "
+        typer.echo(reached + result.stopped)
+    elif accept and result.rows < accept:
         where = f"the first {limit:,} rows of the source hold" if limit else "the source is dry: it holds"
         typer.echo(f"{where} no more than {result.rows:,} of the {accept:,} rows that were wanted")
     if result.rows:

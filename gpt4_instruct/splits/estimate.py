@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,8 @@ from gpt4_instruct.records import Answer, Reject, Request, Row
 from gpt4_instruct.splits.base import Split
 from gpt4_instruct.splits.build import find_split
 from gpt4_instruct.splits.run import EXTENSION
+from gpt4_instruct.splits.self_instruct import SelfInstruct
+from gpt4_instruct.splits.self_instruct_estimate import project
 from gpt4_instruct.splits.stages import teachers_of
 from gpt4_instruct.teachers.base import BatchTeacher, Teacher, read
 
@@ -47,6 +49,7 @@ class StageEstimate:
         answer_tokens: of their answers.
         usd: what they cost; none where the model's price is not known.
         measured: answers in the ledger by which they were measured; 0 for a range from nothing to the most.
+        most_requests: how many it may take, where that depends on the answers; else none.
     """
 
     stage: str
@@ -57,11 +60,12 @@ class StageEstimate:
     answer_tokens: tuple[float, float] = (0.0, 0.0)
     usd: tuple[float, float] | None = (0.0, 0.0)
     measured: int = 0
+    most_requests: int | None = None
 
     @property
     def to_send(self) -> int:
-        """Requests that would be sent."""
-        return self.requests - self.in_ledger
+        """Requests that would be sent, at most."""
+        return (self.most_requests or self.requests) - self.in_ledger
 
 
 @dataclass
@@ -101,12 +105,15 @@ class Estimate:
         for each in self.stages:
             usd = "?" if each.usd is None else _range(each.usd, "{:,.2f}".format)
             tokens = (_range(each.prompt_tokens, _short), _range(each.answer_tokens, _short))
-            table.add_row(each.stage, each.teacher, f"{each.requests:,}", f"{each.in_ledger:,}", *tokens, usd)
+            requests = _range((each.requests, each.most_requests or each.requests), "{:,.0f}".format)
+            table.add_row(each.stage, each.teacher, requests, f"{each.in_ledger:,}", *tokens, usd)
         if len(self.stages) > 1:
             table.add_section()
-            counts = (f"{sum(getattr(each, name) for each in self.stages):,}" for name in ("requests", "in_ledger"))
+            most = sum(each.most_requests or each.requests for each in self.stages)
+            requests = _range((sum(each.requests for each in self.stages), most), "{:,.0f}".format)
+            in_ledger = f"{sum(each.in_ledger for each in self.stages):,}"
             total = "?" if self.usd is None else _range(self.usd, "{:,.2f}".format)
-            table.add_row("all", "", *counts, "", "", total)
+            table.add_row("all", "", requests, in_ledger, "", "", total)
         return table
 
 
@@ -223,7 +230,8 @@ def estimate(split: str, **config: Any) -> Estimate:
             of the source: those of rejected ones come on top.
 
     Returns:
-        a range for each stage: by what the ledger holds of the same kind, or from nothing to the most it can be.
+        a range for each stage: by what the ledger holds of the same kind, or from nothing to the most it can be. For
+        ``"self_instruct"``, whose tasks nobody knows yet, the number of requests is a range, too.
 
     Raises:
         UsageError, SourceError, LedgerError: as `build`.
@@ -241,6 +249,8 @@ def estimate(split: str, **config: Any) -> Estimate:
 
 def _estimate(builder: Split, ledger: Ledger | None, prices: Prices) -> Estimate:
     measured = _measure(builder, ledger)
+    if isinstance(builder, SelfInstruct):
+        return _estimate_invented(builder, ledger, prices, measured)
     counters: dict[tuple[str, str], _Counter] = {}
     seen: tuple[set[str], set[str]] = (set(), set())
     rows = 0
@@ -251,6 +261,35 @@ def _estimate(builder: Split, ledger: Ledger | None, prices: Prices) -> Estimate
                 _walk(builder, ledger, row, side, seen[side], measured, counters)
             bar.update()
     return Estimate(builder.NAME, rows, [each.finish(prices) for each in counters.values()], prices.checked)
+
+
+def _estimate_invented(
+    builder: SelfInstruct, ledger: Ledger | None, prices: Prices, measured: dict[tuple[Any, ...], _Measured]
+) -> Estimate:
+    """The estimate of a split whose rows come about on the way: between the fewest requests and the most."""
+    stages = []
+    for each in project(builder, lambda teacher, request: _known(ledger, teacher, request, request.key)):
+        found = StageEstimate(each.stage.name, each.teacher.spec, each.in_ledger + each.fewest, each.in_ledger)
+        found.most_requests = each.in_ledger + each.most
+        ends: list[StageEstimate] = []
+        for number in (each.fewest, each.most):
+            extend = builder.settings.on_truncation == "extend" and each.stage is not builder.invent
+            counter = _Counter(replace(found), isinstance(each.teacher, BatchTeacher), extend, measured)
+            if each.example is not None and number:
+                counter.add(each.example, 0)
+                counter.add(each.example, 1)
+                kind = _kind(each.example)
+                counter.asked[kind] = number
+                counter.prompts[kind] = [number * tokens for tokens in counter.prompts[kind]]
+            ends.append(counter.finish(prices))
+        low, high = ends
+        found.prompt_tokens = (low.prompt_tokens[0], high.prompt_tokens[1])
+        found.answer_tokens = (low.answer_tokens[0], high.answer_tokens[1])
+        found.usd = None if low.usd is None or high.usd is None else (low.usd[0], high.usd[1])
+        found.measured = high.measured
+        stages.append(found)
+    assert builder.settings.accept is not None
+    return Estimate(builder.NAME, builder.settings.accept, stages, prices.checked)
 
 
 def _rows(builder: Split) -> Iterator[Row]:

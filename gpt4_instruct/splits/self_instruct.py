@@ -78,28 +78,28 @@ class SelfInstruct(Split):
             Steering(self.languages)  # says now what is not installed
         teacher, seed = self.connect(settings.teacher), settings.seed
         translator = self.connect(settings.translator or settings.teacher)
-        self._invent = Invent(teacher, self.recipe, seed)
+        self.invent = Invent(teacher, self.recipe, seed)
         of_seeds: dict[str, list[Stage]] = {
             "en": [],
             "zh": [Translate(translator, seed)],
             "both": [BothLanguages(translator, seed)],
         }
-        self._of_seeds = of_seeds[language]
+        self.of_seeds = of_seeds[language]
         checks = (*self.checks, *_ANSWER_CHECKS)
-        self._before_keeping: list[Stage] = []
-        self._of_rows: list[Stage]
+        self.before_keeping: list[Stage] = []
+        self.of_rows: list[Stage]
         if self.recipe.style == "numbered":
-            self._of_rows = [OwnOutput(self.checks)]
+            self.of_rows = [OwnOutput(self.checks)]
         elif self.recipe.style == "listed":
-            self._of_rows = [Classify(teacher, seed), GiveInstance(teacher, seed, self.checks)]
+            self.of_rows = [Classify(teacher, seed), GiveInstance(teacher, seed, self.checks)]
         elif language == "both":
-            self._before_keeping = [GiveInput(teacher, seed), BothLanguages(translator, seed)]
-            self._of_rows = [AnswerInBoth(teacher, self.sampling, checks)]
+            self.before_keeping = [GiveInput(teacher, seed), BothLanguages(translator, seed)]
+            self.of_rows = [AnswerInBoth(teacher, self.sampling, checks)]
         elif language == "zh":
-            self._of_rows = [GiveInput(teacher, seed), AnswerInChinese(teacher, self.sampling, checks)]
+            self.of_rows = [GiveInput(teacher, seed), AnswerInChinese(teacher, self.sampling, checks)]
         else:
-            self._of_rows = [GiveInput(teacher, seed), AnswerInEnglish(teacher, self.sampling, checks=checks)]
-        return [*self._of_seeds, self._invent, *self._before_keeping, *self._of_rows]
+            self.of_rows = [GiveInput(teacher, seed), AnswerInEnglish(teacher, self.sampling, checks=checks)]
+        return [*self.of_seeds, self.invent, *self.before_keeping, *self.of_rows]
 
     # --- the rows ---------------------------------------------------------------------------------------------------
 
@@ -107,7 +107,7 @@ class SelfInstruct(Split):
         """Every reject and every row, as they come about: see the file's top."""
         costs = Costs(engine.spending.prices)
         seeds = Seeds(self.languages)
-        yield from seeds.take(self._through(engine, self._of_seeds, list(seeds.begun(self.begun())), costs, "a seed"))
+        yield from seeds.take(self._through(engine, self.of_seeds, list(seeds.begun(self.begun())), costs, "a seed"))
         if not seeds.examples:
             reasons = ", ".join(f"{count} {reason}" for reason, count in seeds.left_out.items()) or "it is empty"
             raise SourceError(f"{self.source.name} holds no task that can be a seed ({reasons}): give another --seeds")
@@ -129,7 +129,7 @@ class SelfInstruct(Split):
             fruitful: dict[int, bool] = {task_of(row).round: False for row in waiting}
             place, unanswered = 0, False
             rows = tuple(waiting)
-            run = self.run(self._of_rows, engine, rows.__iter__, rows.__len__, accept=wanted, told=costs.add)
+            run = self.run(self.of_rows, engine, rows.__iter__, rows.__len__, accept=wanted, told=costs.add)
             for outcome in run.outcomes(self.NAME, done):
                 if isinstance(outcome, Row):
                     wanted -= 1
@@ -176,13 +176,13 @@ class SelfInstruct(Split):
             costs.add(*answered)
 
         what = f"a request of round {rounds.round}"
-        replies = list(self._through(engine, [self._invent], asked, told, what, extend=False))
+        replies = list(self._through(engine, [self.invent], asked, told, what, extend=False))
         found = rounds.read(asked, replies)
-        if self._before_keeping:
+        if self.before_keeping:
             prepared = list(rounds.prepare(found))
             counted = {id(each) for each in prepared if isinstance(each, Reject)}
             what = f"a task of round {rounds.round}"
-            found = self._through(engine, self._before_keeping, prepared, costs.add, what)
+            found = self._through(engine, self.before_keeping, prepared, costs.add, what)
             for outcome in found:
                 if isinstance(outcome, Row):
                     yield rounds.keep(outcome)
