@@ -44,7 +44,8 @@ def card(
     recorded = record_evaluation(model, evaluation, called=called)
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
     for name in ("measure", "value", "interval", "n", "questions", "against", "measured by"):
-        table.add_column(name, justify="right" if name in ("value", "interval", "n") else "left", overflow="fold")
+        number = name in ("value", "interval", "n")
+        table.add_column(name, justify="right" if number else "left", overflow="fold", no_wrap=name == "measure")
     for row in results_table(recorded.results):
         table.add_row(*map(Text, row))
     Console().print(table)

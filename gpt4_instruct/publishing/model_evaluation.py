@@ -8,7 +8,7 @@ on this one's card.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ def record_evaluation(
         raise UsageError(f"{folder} holds no model that gpt4-instruct train tuned (no {FACTS}): name its folder")
     found = find_facts([facts] if isinstance(facts, str | Path) else facts)
     names = {folder.resolve().name, *([called] if called else [])}
-    asked = {each.file.name.removesuffix(".summary.json"): each.content for each in found if each.kind == "answers"}
+    answers = [each for each in found if each.kind == "answers"]
     results: list[Result] = []
     warnings: list[str] = []
     left_out: dict[str, str] = {}
@@ -75,7 +75,8 @@ def record_evaluation(
             warnings.append(f"{each.file.name} {each.error}")
         if each.kind not in MAKERS or (each.kind == "rank") != (run["kind"] == "reward"):
             continue
-        whose, how = _whose(each, asked)
+        summary = _summary(each, answers)
+        whose, how = _whose(each, summary)
         if whose and _bare(whose) not in names:
             left_out[each.file.name] = whose
             continue
@@ -83,7 +84,12 @@ def record_evaluation(
             warnings.append(f"{each.file.name} does not say whose answers it is of: it was taken for this model's")
         elif how and how != (now := _identity(folder)):
             warnings.append(f"{each.file.name} is of {how}, but the model is {now}: its files changed since, or a copy")
-        results += _made(each, asked, warnings)
+        made: list[Result] = [
+            {**result, "questions": summary.get("questions_from"), "file": each.file.name} for result in _made(each)
+        ]
+        if not made:
+            warnings.append(f"{each.file.name} holds no result: nothing of it was judged")
+        results += made
     if not results:
         others = "; ".join(f"{name} is of {whose}" for name, whose in left_out.items())
         why = f"{others}: name the one of {folder.name}, or say with --called what it is called there" if others else (
@@ -94,36 +100,36 @@ def record_evaluation(
     return EvaluationResult(write_model_card(folder, run), results, warnings, left_out)
 
 
-def _made(facts: Facts, asked: Mapping[str, Any], warnings: list[str]) -> Iterator[Result]:
-    """The results in a file, with the questions they are of."""
+def _made(facts: Facts) -> list[Result]:
     try:
-        made = list(MAKERS[facts.kind](facts.content))
+        return list(MAKERS[facts.kind](facts.content))
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise OutputError(f"{facts.file} is not as gpt4-instruct writes it: {type(error).__name__}, {error}") from error
-    if not made:
-        warnings.append(f"{facts.file.name} holds no result: nothing of it was judged")
-    source = asked.get(_answers_file(facts), {}).get("questions_from")
-    for each in made:
-        yield {**each, "questions": source, "file": facts.file.name}
 
 
-def _whose(facts: Facts, asked: Mapping[str, Any]) -> tuple[str, str]:
+def _summary(facts: Facts, answers: Sequence[Facts]) -> Mapping[str, Any]:
+    """What `answer` said of the answers that a file is of; nothing where that is not there, or one of several."""
+    side = facts.content.get("ours" if facts.kind == "tally" else "answers")
+    name, model = (side.get("file"), side.get("model")) if isinstance(side, Mapping) else (side, None)
+    file = Path(str(name or ""))
+    found = [
+        each.content
+        for each in answers
+        if each.file.name == f"{file.stem}.summary.json"
+        and (not file.parent.name or each.file.parent.name == file.parent.name)
+        and (not model or each.content["teacher"].get("spec") == model)
+    ]
+    return found[0] if len(found) == 1 else {}
+
+
+def _whose(facts: Facts, summary: Mapping[str, Any]) -> tuple[str, str]:
     """Whose answers, or rewards, a file is of, and exactly which model that was; empty where it is not known."""
-    content = facts.content
     if facts.kind == "rank":
-        return str(content["reward_model"]["name"]), str(content["reward_model"]["identity"])
-    teacher = asked.get(_answers_file(facts), {}).get("teacher") or {}
-    side = content.get("answers")
-    model = side.get("model") if isinstance(side, Mapping) else None
-    whose = str(model or teacher.get("spec") or "")
-    return whose, str(teacher.get("model", "")) if teacher.get("spec") == whose and whose.startswith("local:") else ""
-
-
-def _answers_file(facts: Facts) -> str:
-    """The file of the answers, without its ending."""
-    side = facts.content.get("ours") if facts.kind == "tally" else facts.content.get("answers")
-    name = side.get("file") if isinstance(side, Mapping) else side
-    return str(name or "").removesuffix(".jsonl")
+        model = facts.content["reward_model"]
+        return str(model["name"]), str(model["identity"])
+    teacher, side = summary.get("teacher") or {}, facts.content.get("answers")
+    whose = str((isinstance(side, Mapping) and side.get("model")) or teacher.get("spec") or "")
+    return whose, str(teacher.get("model", "")) if whose.startswith("local:") else ""
 
 
 def _bare(model: str) -> str:
