@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpt4_instruct import __version__
+from gpt4_instruct.cli_cards import add_commands as add_cards
 from gpt4_instruct.cli_evaluation import add_commands as add_evaluation
+from gpt4_instruct.cli_publishing import add_commands as add_publishing
 from gpt4_instruct.cli_rating import rate_app
+from gpt4_instruct.cli_spaces import add_commands as add_spaces
 from gpt4_instruct.cli_training import add_commands as add_training
 from gpt4_instruct.errors import Gpt4InstructError, InterruptedRunError
 
@@ -495,6 +498,9 @@ def ledger_cancel(
 
 add_training(app)
 add_evaluation(app)
+add_cards(app)
+add_publishing(app)
+add_spaces(app)
 app.add_typer(rate_app, name="rate")
 app.add_typer(ledger_app, name="ledger")
 
