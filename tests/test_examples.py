@@ -59,6 +59,7 @@ EXPECTED = {
     "audit.py": "row 2: wrong_arithmetic (error): 12 + 30 is 42, not 52",
     "judge.py": "relative score 173 % [127, 238]\nwin 8  tie 4  loss 0\n",
     "look.py": "rejected (refusal): Draw a cat.",
+    "self_instruct.py": "16 rows; novelty has dried up",
     "own_teacher.py": "8 accepted, rejected: {'too_long': 2}",
 }
 
