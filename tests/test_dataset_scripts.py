@@ -17,6 +17,7 @@ from gpt4_instruct.sources.released import RELEASED
 from tests.endpoint import Endpoint
 from tests.hub import LoopbackHub
 from tests.released_server import contents, release
+from tests.self_instruct_script import Inventor
 
 SCRIPTS = Path(__file__).parents[1] / "dataset_scripts"
 SPLITS = ["english", "chinese", "comparison", "unnatural"]
@@ -81,6 +82,15 @@ def test_a_teacher_answers_questions_of_ones_own(run, tmp_path):
     folder = run("unnatural", "--source", tasks, "--teacher", f"replay:{tasks}", "--limit", 2)
     rows = load_dataset(str(folder), "unnatural", split="train")
     assert rows["output"][:] == ["It is 1.", "It is 2."] and rows["label"][:] == ["x", "x"]
+
+
+def test_a_teacher_invents_the_questions_too(run, endpoint: Endpoint):
+    inventor = Inventor()
+    endpoint.script = lambda request, count: inventor(request["messages"][-1]["content"], count)
+    teacher = ("--teacher", "openai:gpt-4o", "--recipe", "alpaca", "--language", "en")
+    folder = run("self_instruct", *teacher, "--accept", 4)
+    rows = load_dataset(str(folder), "self_instruct", split="train")
+    assert rows.num_rows == 4 and {row["language"] for row in rows["metadata"]} == {"en"}
 
 
 def test_a_script_publishes_what_it_built(tmp_path):
