@@ -159,6 +159,9 @@ def test_branches_tags_and_pull_requests(hub, client, data, tmp_path):
     assert repo.branches["main"] == first.commit and repo.pulls == {"refs/pr/1": pull.commit}
     assert 'revision="refs/pr/1"' in pull.loads_with
     assert client.call(load_rows, "me/named", "english", revision="refs/pr/1") == OTHER
+    client.call(build_data, new, "english", ENGLISH[:2])
+    again = client.call(push_folder, new, "me/named", revision="refs/pr/1")
+    assert repo.pulls == {"refs/pr/1": again.commit} and repo.log("refs/pr/1")[1].id == pull.commit
     renewed = client.call(push_folder, new, "me/named", tag="v2")
     assert repo.tags == {"v1": first.commit, "v2": renewed.commit}
 
@@ -183,6 +186,43 @@ def test_nothing_goes_public_without_a_licence_and_consent(hub, client, data):
         client.call(push_folder, folder, "me/open")
     client.call(push_folder, folder, "me/open", accept_terms=True)
     assert not hub.repos["datasets/me/open"].private, "what is public stays so"
+
+
+def test_the_notice_tells_of_all_that_would_be_seen(hub, client, data, tmp_path):
+    client.call(push_folder, str(data), "me/seen")
+    client.call(build_data, str(tmp_path / "new"), "english", OTHER)
+    card = tmp_path / "new" / "README.md"
+    card.write_text(card.read_text().replace("license: unknown", "license: cc-by-4.0"))
+    with pytest.raises(TermsError) as caught:
+        client.call(push_folder, str(tmp_path / "new"), "me/seen", public=True)
+    assert any(line.startswith("chinese: ") for line in caught.value.notice), "which is there already"
+
+
+def test_a_space_is_uploaded_as_it_is(hub, client, tmp_path):
+    for name, text in (("README.md", "---\nsdk: gradio\n---\n# Mine\n"), ("app.py", "print()\n"), (".env", "A=1\n")):
+        (tmp_path / name).write_text(text)
+    result = client.call(push_folder, str(tmp_path), "me/space")
+    assert (result.kind, result.url) == ("space", f"{hub.url}/spaces/me/space")
+    files = hub.repos["spaces/me/space"].files()
+    assert files.pop(".gitattributes") and files == {
+        "README.md": b"---\nsdk: gradio\n---\n# Mine\n",
+        "app.py": b"print()\n",
+    }
+    assert client.call(push_folder, str(tmp_path), "me/space").unchanged.keys() == files.keys()
+
+
+def test_shards_are_cut_where_their_content_says_so(client, built):
+    assert client.call(_chunking, str(built))["max_chunk_size"] > 0, "so that Xet takes only the chunks that are new"
+
+
+def _chunking(folder: str) -> dict[str, int]:
+    from pathlib import Path
+
+    import pyarrow.parquet
+
+    shard = next(Path(folder, "english").iterdir())
+    found: dict[str, int] = json.loads(pyarrow.parquet.read_metadata(shard).metadata[b"content_defined_chunking"])
+    return found
 
 
 def test_two_at_once_both_end_in_the_repository(hub, client, tmp_path):
@@ -267,3 +307,12 @@ def _evaluate(line: str) -> Any:
 
     assert datasets
     return eval(line)["output"][:]
+
+
+def test_no_commit_holds_a_secret(hub, client, data):
+    client.call(push_folder, str(data), "me/clean", tag="v1")
+    for repo in hub.repos.values():
+        for commit in repo.commits.values():
+            told = [commit.title, commit.description, *commit.files]
+            for text in (*(each.encode() for each in told), *(file.content for file in commit.files.values())):
+                assert hub.token.encode() not in text and KEY.encode() not in text

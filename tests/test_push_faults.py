@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from gpt4_instruct.errors import HubError, InterruptedRunError
@@ -159,9 +164,13 @@ def test_who_may_not_write_is_told_before_anything_is_there(hub, client, data):
     assert "datasets/me/read" not in hub.repos
 
 
-def _as(token: str, folder: str, repo_id: str) -> None:
-    import os
+def test_offline_is_told(monkeypatch, data):
+    monkeypatch.setenv("HF_TOKEN", "hf_ofNobody")
+    with pytest.raises(HubError, match="is not asked while HF_HUB_OFFLINE is set"):  # as all tests have it
+        push_folder(data, "me/data")
 
+
+def _as(token: str, folder: str, repo_id: str) -> None:
     before, os.environ["HF_TOKEN"] = os.environ["HF_TOKEN"], token
     try:
         push_folder(folder, repo_id)
@@ -188,22 +197,17 @@ def test_a_pull_request_is_not_opened_twice(hub, client, data, repo_id):
     ],
 )
 def test_ctrl_c_says_how_far_it_came(hub, client, data, repo_id, step, said):
-    hub.fail(step, 0, delay_s=0.8)
-    with pytest.raises(InterruptedRunError, match=said):
-        client.call(_interrupted, data, repo_id)
+    process = client.call(os.getpid)
+    hub.fail(step, 503, delay_s=1.0)
+    asked = len(hub.asked(step))
+    with ThreadPoolExecutor() as pool:
+        pushed = pool.submit(client.call, push_folder, data, repo_id, tag="v1")
+        while len(hub.asked(step)) == asked:
+            time.sleep(0.005)
+        os.kill(process, signal.SIGINT)
+        with pytest.raises(InterruptedRunError, match=said):
+            pushed.result(30)
     hub.heal()
     client.call(push_folder, data, repo_id, tag="v1")
     assert is_whole(hub, repo_id)
     assert hub.repos[f"datasets/{repo_id}"].tags == {"v1": hub.repos[f"datasets/{repo_id}"].branches["main"]}
-
-
-def _interrupted(folder: str, repo_id: str) -> None:
-    import signal
-    import threading
-
-    timer = threading.Timer(0.5, signal.raise_signal, [signal.SIGINT])
-    timer.start()
-    try:
-        push_folder(folder, repo_id, tag="v1")
-    finally:
-        timer.join()

@@ -67,6 +67,7 @@ class Changes:
         content: what is sent, by path.
         added, changed, deleted, unchanged: sizes in bytes by path: after the push, of deleted files before it.
         card: as it will be.
+        facts: of all that will be there: a dataset's manifest, as it will be; else those of the folder.
     """
 
     content: dict[str, Path | bytes]
@@ -75,6 +76,7 @@ class Changes:
     deleted: dict[str, int]
     unchanged: dict[str, int]
     card: str
+    facts: dict[str, Any]
 
     def __bool__(self) -> bool:
         return bool(self.added or self.changed or self.deleted)
@@ -145,11 +147,11 @@ def find_changes(contents: Contents, remote: Remote, repo_id: str) -> Changes:
         repo_id: takes the place of ``PATH_OR_REPOSITORY`` in the card.
     """
     content: dict[str, Path | bytes] = {**contents.files}
-    card, gone = contents.card, set()
+    card, facts, gone = contents.card, contents.facts, set()
     if contents.kind == "dataset":
-        manifest = _merged(contents.facts, remote.manifest)
-        content[MANIFEST] = (json.dumps(manifest, ensure_ascii=False, indent=2) + "\n").encode()
-        card = merge_card(card, render_dataset_card(manifest))
+        facts = _merged(contents.facts, remote.manifest)
+        content[MANIFEST] = (json.dumps(facts, ensure_ascii=False, indent=2) + "\n").encode()
+        card = merge_card(card, render_dataset_card(facts))
         gone = _replaced(contents.facts, remote)
     elif contents.kind == "model":
         gone = {path for path in remote.files if _WEIGHTS.fullmatch(path)}
@@ -169,6 +171,7 @@ def find_changes(contents: Contents, remote: Remote, repo_id: str) -> Changes:
         deleted={path: remote.files[path].size for path in sorted((gone & known) - set(content))},
         unchanged={path: size for path, size in sorted(sizes.items()) if path in same},
         card=card,
+        facts=facts,
     )
 
 

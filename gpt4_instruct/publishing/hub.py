@@ -5,9 +5,10 @@
 Whatever ends a push, the repository is as it was or as it is to be. Large files are sent before the commit, and nobody
 sees them until it names them; a second push does not send again what has arrived. Of what has changed, a storage takes:
 
-- **Xet**, the Hub's: chunks that it does not have. Every Parquet file that `build` writes is cut into pages where the
-  content says so (content-defined chunking; `datasets` writes it so), not every so many rows: rows that are added or
-  changed leave the bytes of the other pages as they were, and those are not sent again.
+- **Xet**, the Hub's: chunks that it does not have. The Parquet files of `build` have row groups of 1,000 rows, in pages
+  that end where the content says so (content-defined chunking, by `datasets`). Rows added at the end leave the bytes of
+  the row groups before them as they were: 100 rows more on 8,000 made 6 % of the file new. Rows added in the
+  middle shift the row groups behind them, which are then mostly sent again.
 - **LFS** without Xet: whole files, by their SHA-256. Shards that have not changed keep it.
 """
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["PushResult", "push"]
 
 _MAIN = "main"
-_ROUNDS = 8  # of reading the repository anew, where others commit at the same time
+_ROUNDS = 6  # of reading the repository anew, where others commit at the same time
 _MOVED = {409, 412}  # the branch is not where it was
 
 
@@ -158,7 +159,7 @@ class _Push:
         if not (self.accept_terms or self.dry_run):
             would = "is" if remote.public else "would be"
             message = f"{self.repo_id} {would} public: --accept-terms says that you have read its terms and may do so"
-            raise TermsError(message, notice(self.contents, changes.card))
+            raise TermsError(message, notice(self.contents.kind, changes.facts, changes.card))
 
     def _make(self, remote: Remote) -> None:
         """Makes the repository, private, or the branch."""

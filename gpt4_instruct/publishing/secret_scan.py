@@ -81,7 +81,7 @@ def _looks_like(text: str) -> str | None:
     """What a text of a known shape is; none for placeholders.
 
     >>> _looks_like("sk-proj-0123456789abcdefghij"), _looks_like("sk-xxxxxxxxxxxxxxxxxxxxxxxx")
-    ('a key of OpenAI or its like', None)
+    ('what looks like a key of OpenAI or its like', None)
     """
     for what, shape in _SHAPES.items():
         if re.fullmatch(shape, text):

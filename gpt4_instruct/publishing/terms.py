@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from gpt4_instruct.errors import UsageError
-from gpt4_instruct.publishing.contents import Contents, metadata_of
+from gpt4_instruct.publishing.contents import metadata_of
 from gpt4_instruct.publishing.origins import origin_of
 
 __all__ = ["check_public", "notice"]
@@ -37,14 +37,27 @@ def check_public(kind: str, card: str) -> None:
         raise UsageError(f"it cannot be public: the card lacks {' and '.join(missing)}")
 
 
-def notice(contents: Contents, card: str) -> list[str]:
-    """The terms that whoever publishes this has to know, a line each: never more than the facts say."""
+def notice(kind: str, facts: dict[str, Any], card: str) -> list[str]:
+    """The terms that whoever publishes this has to know, a line each: never more than the facts say.
+
+    Args:
+        kind: ``"dataset"``, ``"model"`` or ``"space"``.
+        facts: the manifest, or ``training.json``.
+        card: as it would be published.
+
+    >>> config = {"source": "seeds", "teachers": [{"spec": "local:smollm2"}]}
+    >>> for line in notice("dataset", {"configs": {"english": config}}, "---\\nlicense: apache-2.0\\n---\\n"):
+    ...     print(line)
+    licence on the card: apache-2.0
+    english: instructions from seeds are under apache-2.0
+    english: answers by local:smollm2 fall under that model's terms
+    """
     licence = metadata_of(card).get("license") or "none"
     lines: Iterable[str] = ()
-    if contents.kind == "dataset":
-        lines = _of_dataset(contents.facts)
-    elif contents.kind == "model":
-        lines = _of_model(contents.facts)
+    if kind == "dataset":
+        lines = _of_dataset(facts)
+    elif kind == "model":
+        lines = _of_model(facts)
     return [f"licence on the card: {licence}", *dict.fromkeys(lines)]
 
 
