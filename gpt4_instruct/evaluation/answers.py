@@ -156,6 +156,16 @@ def answer(
         RunStoppedError: no request can succeed: wrong key, no such model, unreachable.
         IncompleteError: some answers have not come, or Ctrl-C was pressed; the same call goes on from there.
         BudgetError: the next request could cost more than is left of the budget.
+
+    >>> import tempfile
+    >>> from gpt4_instruct.teachers.replay import Replay
+    >>> teacher = Replay([{"prompt": "Name the largest planet.", "output": "It is Jupiter."}])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     questions = [{"instruction": "Name the largest planet."}]
+    ...     found = answer(questions, teacher, f"{folder}/answers.jsonl", ledger=f"{folder}/ledger.sqlite3")
+    ...     (row,) = read_answers(found.file)
+    >>> found.answers, row["answers"][0]["text"]
+    (1, 'It is Jupiter.')
     """
     started = time.monotonic()
     _check(n, temperature, top_p, max_tokens, limit, concurrency, template)

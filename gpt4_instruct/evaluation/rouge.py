@@ -56,6 +56,15 @@ def rouge(
         SourceError: a file cannot be read, or no question has both an answer and a reference.
         OutputError: the file cannot be written; `OutputExistsError` when it is there.
         MissingExtraError: a library that the tokenizer or the stemmer needs is not installed.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     answers, right = Path(folder, "answers.json"), Path(folder, "right.json")
+    ...     _ = answers.write_text('[{"instruction": "What is red?", "output": "a red rose"}]')
+    ...     _ = right.write_text('[{"instruction": "What is red?", "output": "a rose"}]')
+    ...     found = rouge(answers, references=right)
+    >>> found["n"], round(found["rougeL"], 2)  # two words of two, and of three
+    (1, 0.8)
     """
     if sample < 0:
         raise UsageError(f"sample is {sample}, but must be 0 or more")

@@ -132,6 +132,12 @@ class SFTRecipe(_Recipe):
             instead of ``device_batch`` rows; a step takes as many packs as come nearest to ``batch_size`` rows, and has
             on average what ``rows_a_step`` in ``training.json`` says. A pack that holds more than one device's share
             of a step is refused.
+
+    >>> SFTRecipe(epochs=1, learning_rate=1e-4, lora=LoRA(rank=8)).batch_size
+    64
+    >>> SFTRecipe(precision="fp16")
+    Traceback (most recent call last):
+    gpt4_instruct.errors.UsageError: precision is 'fp16', but must be bf16 or fp32
     """
 
     template: str = "alpaca"
@@ -154,6 +160,9 @@ class RewardRecipe(_Recipe):
     Attributes:
         margin: a pair's rewards are to differ by so much for each point between its scores; 0 asks only for the order.
         centering: weight of the mean square of the sum of a pair's rewards, which keeps them around 0.
+
+    >>> RewardRecipe(batch_size=16, margin=0.1).epochs
+    3.0
     """
 
     margin: float = 0.0
