@@ -23,8 +23,9 @@ def options(description: str | None, *, source: str | None) -> argparse.Argument
         parser.add_argument("--limit", type=int, help="most rows to read from the source (default: all)")
         asked = "" if source == "released" else f"; with a teacher, {source}"
         parser.add_argument("--source", help=f"where instructions come from (default: released{asked})")
-    who = "who answers: openai:MODEL, local:PATH, replay:PATH, ... (default: as released; else local:smollm2)"
-    parser.add_argument("--teacher", metavar="SPEC", help=who)
+    who = "as released; of another source, local:smollm2" if source else "local:smollm2"
+    known = "openai:MODEL, local:PATH, replay:PATH, ..."
+    parser.add_argument("--teacher", metavar="SPEC", help=f"who answers: {known} (default: {who})")
     parser.add_argument("--out", default="gpt4-instruct-data", help="the folder (default: %(default)s)")
     parser.add_argument("--push-to", metavar="REPO_ID", help="the dataset on the Hub to publish to, as ME/NAME")
     parser.add_argument("--public", action="store_true", help="for everybody to see; else a new dataset is private")
