@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gpt4_instruct.errors import OutputError
+from gpt4_instruct.publishing.card_metadata import merge_metadata, told
 from gpt4_instruct.storage import replace_text
 
 __all__ = ["merge_card", "read_card", "renew_card"]
@@ -33,9 +34,6 @@ _BEGIN = "<!-- gpt4-instruct: rendered from here; write above this line or below
 _END = "<!-- gpt4-instruct: up to here; metadata that were rendered: {} -->"
 _BEGINS = re.compile(r"^[ \t]*<!-- gpt4-instruct: rendered from here\b[^\n]*-->[ \t]*\r?(?:\n|\Z)", re.MULTILINE)
 _ENDS = re.compile(r"^[ \t]*<!-- gpt4-instruct: up to here\b([^\n]*)-->[ \t]*\r?(?:\n|\Z)", re.MULTILINE)
-_REPLACED = ("size_categories",)  # lists of which one value alone can be true
-_THEIRS = ("pretty_name",)  # values that people name better
-_UNKNOWN = (None, "", "unknown")  # values that give way to what people know
 
 
 class _Card(NamedTuple):
@@ -46,7 +44,7 @@ class _Card(NamedTuple):
         before: what stands between the YAML and the rendered part.
         body: the rendered part; none where the card has none, and all of its text is in `before`.
         after: what stands behind the rendered part.
-        wrote: the metadata that the program wrote, as `_told` tells them; none where the card does not say.
+        wrote: the metadata that the program wrote, as `card_metadata.told` tells them; none where the card does not say.
     """
 
     metadata: dict[Any, Any]
@@ -88,7 +86,7 @@ def merge_card(old: str | None, new: str) -> str:
     """
     ours = _parse(new.replace("\r\n", "\n"))
     body, above, below = (ours.before, "", "") if ours.body is None else (ours.body, ours.before, ours.after)
-    wrote = _told(ours.metadata) if ours.wrote is None else ours.wrote
+    wrote = told(ours.metadata) if ours.wrote is None else ours.wrote
     theirs = _parse(old or "")
     newline = "\r\n" if (old or "").partition("\n")[0].endswith("\r") else "\n"
     before, after = theirs.before, theirs.after
@@ -102,7 +100,9 @@ def merge_card(old: str | None, new: str) -> str:
         before += newline * (2 - (before.endswith("\n") + before.endswith(newline * 2)))
     remembered = json.dumps(wrote, ensure_ascii=False, default=str).replace(">", "\\u003e")
     part = f"{_BEGIN}{newline * 2}{body}{newline * 2}{_END.replace('{}', remembered)}{newline}"
-    return _yaml_block(_merged(theirs, ours.metadata), newline) + before + part + after
+    return (
+        _yaml_block(merge_metadata(theirs.metadata, ours.metadata, theirs.wrote or {}), newline) + before + part + after
+    )
 
 
 def renew_card(path: Path, new: str) -> None:
@@ -178,107 +178,6 @@ def _joined(text: str, other: str, newline: str) -> str:
     if not text.strip():
         return other
     return text + newline * (not text.endswith("\n")) + newline + other.lstrip("\r\n")
-
-
-# --- metadata -------------------------------------------------------------------------------------------------------
-
-
-def _merged(theirs: _Card, ours: dict[Any, Any]) -> dict[Any, Any]:
-    """Our metadata in our order, then what is somebody's own."""
-    wrote = theirs.wrote or {}
-    merged: dict[Any, Any] = {}
-    for key, value in ours.items():
-        old = theirs.metadata.get(key)
-        if isinstance(value, list) and key not in _REPLACED:
-            merged[key] = _lists(key, old, value, wrote.get(key))
-        else:
-            gives_way = key in _THEIRS or (isinstance(value, str | None) and value in _UNKNOWN)
-            merged[key] = old if gives_way and old is not None and not _is_of(old, wrote.get(key)) else value
-    for key, old in theirs.metadata.items():
-        if key in ours or (key in wrote and _is_of(old, wrote[key])):
-            continue
-        if key in wrote and isinstance(wrote[key], list) and isinstance(old, list):
-            old = _lists(key, old, [], wrote[key])
-            if not old:
-                continue
-        merged[key] = old
-    defaults = [each for each in _mappings(merged.get("configs")) if each.get("default")]
-    for each in defaults[:-1]:  # the Hub takes one; somebody's own is the last
-        merged["configs"] = [
-            {name: value for name, value in config.items() if name != "default"} if config is each else config
-            for config in merged["configs"]
-        ]
-    return merged
-
-
-def _lists(key: str, old: Any, new: list[Any], wrote: Any) -> list[Any]:
-    """The new items, then the old ones that are neither among them nor written by an earlier rendering."""
-    items = old if isinstance(old, list) else [] if old is None else [old]
-    if key == "model-index":
-        return _indexes(items, new, wrote)
-    known = {*(_name(key, each) for each in new), *_items(wrote)}
-    return [*new, *(each for each in items if _name(key, each) not in known)]
-
-
-def _indexes(old: list[Any], new: list[Any], wrote: Any) -> list[Any]:
-    """Like `_lists`, of the results of models: what others measured stands behind what the program did."""
-    known = {*(name for each in new for name in _results(each)), *_items(wrote)}
-    kept = [result for each in _mappings(old) for name, result in _results(each).items() if name not in known]
-    if not kept:
-        return new
-    first: dict[str, Any] = {**new[0]} if new else {"name": next(each.get("name") for each in _mappings(old))}
-    return [{**first, "results": [*first.get("results", []), *kept]}, *new[1:]]
-
-
-def _results(index: Any) -> dict[str, Any]:
-    """The results of an entry of a model-index by what they are of, whatever their values."""
-    found = {}
-    for each in _mappings(index.get("results") if isinstance(index, dict) else None):
-        named = [each.get("task"), each.get("dataset")]
-        metrics = _mappings(each.get("metrics"))
-        named += [{key: value for key, value in metric.items() if key != "value"} for metric in metrics]
-        found[_plain(named)] = each
-    return found
-
-
-def _told(metadata: dict[Any, Any]) -> dict[str, Any]:
-    """Metadata, short: values, and of lists the names of their items."""
-    told: dict[str, Any] = {}
-    for key, value in metadata.items():
-        if key == "model-index":
-            told[key] = [name for each in _mappings(value) for name in _results(each)]
-        elif isinstance(value, list):
-            told[str(key)] = [_name(key, each) for each in value]
-        else:
-            told[str(key)] = value if isinstance(value, str | bool | int | None) else _plain(value)
-    return told
-
-
-def _is_of(value: Any, wrote: Any) -> bool:
-    """Whether a value is the one that was written."""
-    if isinstance(value, list):
-        return False
-    return value is not None and wrote in (value, _plain(value))
-
-
-def _name(key: Any, item: Any) -> str:
-    if key in ("configs", "dataset_info") and isinstance(item, dict):
-        return str(item.get("config_name", "default"))
-    return item if isinstance(item, str) else _plain(item)
-
-
-def _plain(value: Any) -> str:
-    """A value as text that is the same for equal ones; YAML may hold what JSON cannot, and circles."""
-    return repr(value)
-
-
-def _items(wrote: Any) -> list[str]:
-    """The items of a list that was written, as the marker tells them; people may have changed that, too."""
-    return [each for each in wrote if isinstance(each, str)] if isinstance(wrote, list) else []
-
-
-def _mappings(value: Any) -> list[dict[Any, Any]]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def _remembered(text: str) -> dict[str, Any] | None:
