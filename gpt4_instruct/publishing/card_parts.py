@@ -44,7 +44,7 @@ class _Card(NamedTuple):
         before: what stands between the YAML and the rendered part.
         body: the rendered part; none where the card has none, and all of its text is in `before`.
         after: what stands behind the rendered part.
-        wrote: the metadata that the program wrote, as `card_metadata.told` tells them; none where the card does not say.
+        wrote: the metadata that the program wrote, as `card_metadata.told` tells them; none where that is not said.
     """
 
     metadata: dict[Any, Any]
