@@ -1,4 +1,4 @@
-"""A build in a process of its own, to be killed at any moment; imported by a fork server, so that it starts at once."""
+"""A build in a process of its own, to be killed at any moment; started by a fork server, so at once."""
 
 from __future__ import annotations
 
@@ -7,19 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# What a build imports on its way is here before the fork: most of a short run's time.
-import charset_normalizer  # noqa: F401
-import jinja2.ext  # noqa: F401
-import openai.resources.chat.completions
-import scipy.io  # noqa: F401
-import tqdm.notebook  # noqa: F401
-
-import gpt4_instruct.quality.echo
-import gpt4_instruct.quality.empty
-import gpt4_instruct.quality.refusal
-import gpt4_instruct.quality.truncated
-import gpt4_instruct.quality.wrong_language
-import gpt4_instruct.teachers.openai_batch  # noqa: F401
 from gpt4_instruct.errors import IncompleteError
 from gpt4_instruct.generation import batches, delays, engine
 from gpt4_instruct.splits.build import build

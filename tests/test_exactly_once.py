@@ -7,7 +7,6 @@ is killed with SIGKILL, and, where both ways are used, which of them a run takes
 from __future__ import annotations
 
 import json
-import multiprocessing
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from gpt4_instruct.generation.ledger import Ledger
 from gpt4_instruct.prompts import render_alpaca
 from tests import exactly_once
 from tests.faults import FaultyEndpoint, is_cut, is_refused
+from tests.forks import FORKS
 
 TASKS = [{"instruction": f"Write line {number} of a poem.", "input": ""} for number in range(24)]
 PROMPTS = [render_alpaca(task["instruction"], "") for task in TASKS]
@@ -32,9 +32,7 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture(scope="module")
 def processes():
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.exactly_once"])
-    return context
+    return FORKS
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,16 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from datasets import load_dataset
 
+import gpt4_instruct.publishing.folder
+from gpt4_instruct.cli import main
 from gpt4_instruct.generation.ledger import Ledger
 from tests.endpoint import Endpoint, Reply
+from tests.forks import Forked
 
 ROWS = 120
 
@@ -28,19 +32,24 @@ def tasks(tmp_path: Path) -> Path:
     return path
 
 
-def command(tasks: Path, out: Path, split: str = "comparison", *more: str) -> list[str]:
+def arguments(tasks: Path, out: Path, split: str = "comparison", *more: str) -> list[str]:
     teachers = ["--answers-from", "openai:a", "--answers-from", "openai:b", "--scorer", "openai:judge"]
     return [
-        *(sys.executable, "-m", "gpt4_instruct", "build", split, "--source", str(tasks), "--out", str(out)),
+        *("build", split, "--source", str(tasks), "--out", str(out)),
         *(teachers if split == "comparison" else ["--teacher", "openai:a"]),
         *("--concurrency", "8"),
         *more,
     ]
 
 
-def start(*args, **kwargs) -> subprocess.Popen[str]:
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command(*args), stdout=pipe, stderr=pipe, text=True, start_new_session=True, **kwargs)
+def forked(*args) -> Forked:
+    return Forked(main, arguments(*args))
+
+
+def start(*args) -> subprocess.Popen[str]:
+    """As a user starts it: what Ctrl-C does depends on all that a program does first."""
+    command, pipe = [sys.executable, "-m", "gpt4_instruct", *arguments(*args)], subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
 
 
 def slow(request, count):
@@ -49,7 +58,7 @@ def slow(request, count):
     return Reply(f"{request['model']} says {len(request['messages'][0]['content'])}.", delay_s=0.01)
 
 
-def wait_for(endpoint: Endpoint, count: int, process: subprocess.Popen[str]) -> None:
+def wait_for(endpoint: Endpoint, count: int, process: subprocess.Popen[str] | Forked) -> None:
     end = time.monotonic() + 60
     while len(endpoint.asked) < count and process.poll() is None and time.monotonic() < end:
         time.sleep(0.005)
@@ -65,19 +74,18 @@ def test_killed_again_and_again_a_build_ends_with_the_same_rows_and_asks_nothing
     out = tmp_path / "out"
     kills, lost = 0, 0
     while True:
-        process = start(tasks, out)
+        process = forked(tasks, out)
         wait_for(endpoint, len(endpoint.asked) + rng.randrange(20, 120), process)
         if process.poll() is not None:
             break
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.kill()
         kills += 1
         time.sleep(0.1)  # the endpoint finishes what was in flight
         assert not out.exists(), "nothing half-written"
-    stdout, stderr = process.communicate()
-    assert process.returncode == 0, stderr
+    done = process.finish()
+    assert done.returncode == 0, done.stderr
     assert kills >= 3
-    assert "120 rows accepted" in stdout
+    assert "120 rows accepted" in done.stdout
 
     # What was sent when a kill came may have been asked again: the ledger shows these as attempts, and no others.
     ledger = Ledger(tmp_path / "home" / "ledger.sqlite3")
@@ -87,8 +95,8 @@ def test_killed_again_and_again_a_build_ends_with_the_same_rows_and_asks_nothing
     assert len(endpoint.asked) - ROWS * 4 <= lost <= kills * 8 * 3  # 8 in flight for each of three teachers
 
     undisturbed = tmp_path / "undisturbed"
-    done = subprocess.run([*command(tasks, undisturbed), "--ledger", str(tmp_path / "other.sqlite3")], check=True)
-    assert done.returncode == 0
+    done = forked(tasks, undisturbed, "comparison", "--ledger", str(tmp_path / "other.sqlite3")).finish()
+    assert done.returncode == 0, done.stderr
     assert rows(out) == rows(undisturbed)
 
 
@@ -108,7 +116,7 @@ def test_ctrl_c_finishes_what_is_in_flight_and_says_how_to_go_on(endpoint, tasks
     assert asked <= 32
 
     endpoint.script = lambda request, count: "Fine."
-    done = subprocess.run(command(tasks, tmp_path / "out", "english"), capture_output=True, text=True)
+    done = forked(tasks, tmp_path / "out", "english").finish()
     assert done.returncode == 0, done.stderr
     assert len(endpoint.asked) == ROWS
     assert f"{ROWS - asked} requests sent, {asked} from the ledger" in done.stdout
@@ -170,56 +178,63 @@ def test_a_second_ctrl_c_does_not_wait_for_a_busy_thread(tasks, tmp_path):
 def test_the_same_build_twice_at_once_is_refused_the_second_time(endpoint, tasks, tmp_path):
     delay_s = 3.0
     endpoint.script = lambda request, count: Reply("Fine.", delay_s=delay_s)
-    first = start(tasks, tmp_path / "out", "english")
+    first = forked(tasks, tmp_path / "out", "english")
     wait_for(endpoint, 8, first)
-    second = subprocess.run(command(tasks, tmp_path / "out", "english"), capture_output=True, text=True)
+    second = forked(tasks, tmp_path / "out", "english").finish()
     assert second.returncode == 1
     assert "another process is building english" in second.stderr
     delay_s = 0.0
-    first.communicate(timeout=60)
-    assert first.returncode == 0
+    assert first.wait() == 0
     assert set(endpoint.billed.values()) == {1}
 
 
 def test_two_splits_at_once_into_one_folder(endpoint, tasks, tmp_path):
     endpoint.script = slow
-    processes = [start(tasks, tmp_path / "out", split) for split in ("english", "comparison")]
+    processes = [forked(tasks, tmp_path / "out", split) for split in ("english", "comparison")]
     for process in processes:
-        _, stderr = process.communicate(timeout=60)
-        assert process.returncode == 0, stderr
+        done = process.finish()
+        assert done.returncode == 0, done.stderr
     assert len(rows(tmp_path / "out", "english")) == len(rows(tmp_path / "out", "comparison")) == ROWS
 
 
-@pytest.mark.parametrize("moment", ["moving", "writing the card"])
-def test_killed_while_the_folder_is_written_the_next_run_repairs_it(endpoint, tasks, tmp_path, moment):
+def _dies_while_moving() -> None:
+    _dies(os, "replace", 3)
+
+
+def _dies_while_writing_the_card() -> None:
+    _dies(gpt4_instruct.publishing.folder, "renew_card", 1)
+
+
+def _dies(module: Any, name: str, count: int) -> None:
+    """The real command, but that it is killed when it calls a function so many times."""
+    real, calls = getattr(module, name), 0
+
+    def dying(*args: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*args)
+
+    setattr(module, name, dying)
+    main()
+
+
+@pytest.mark.parametrize(
+    "dying", [_dies_while_moving, _dies_while_writing_the_card], ids=["moving", "writing the card"]
+)
+def test_killed_while_the_folder_is_written_the_next_run_repairs_it(endpoint, tasks, tmp_path, dying):
     """A kill inside `add_config`: the folder is as before or names nothing that is not whole."""
     endpoint.script = lambda request, count: "Fine."
     out = tmp_path / "out"
-    subprocess.run(command(tasks, out, "english"), check=True)
+    assert forked(tasks, out, "english").wait() == 0
     before = rows(out, "english")
-    where = "os.replace" if moment == "moving" else "folder.renew_card"
-    code = f"""
-import os, signal, sys
-import gpt4_instruct.publishing.folder as folder
-calls = 0
-real = {where}
-def dying(*args):
-    global calls
-    calls += 1
-    if calls == {3 if moment == "moving" else 1}:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return real(*args)
-{where} = dying
-from gpt4_instruct.cli import main
-sys.argv = {command(tasks, out, "english", "--overwrite", "--limit", "5")[2:]!r}
-main()
-"""
-    killed = subprocess.run([sys.executable, "-c", code], capture_output=True)
-    assert killed.returncode == -signal.SIGKILL
+    killed = Forked(dying, arguments(tasks, out, "english", "--overwrite", "--limit", "5"))
+    assert killed.wait() == -signal.SIGKILL
     manifest = json.loads((out / "manifest.json").read_text())
     for config in manifest["configs"].values():
         for file in config["files"]:
             assert (out / file["path"]).is_file()
-    done = subprocess.run([*command(tasks, out, "english", "--overwrite")], capture_output=True, text=True)
+    done = forked(tasks, out, "english", "--overwrite").finish()
     assert done.returncode == 0, done.stderr
     assert rows(out, "english") == before

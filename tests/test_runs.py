@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import random
 import shutil
 import signal
@@ -24,6 +23,7 @@ from gpt4_instruct.errors import (
 from gpt4_instruct.training import runs
 from gpt4_instruct.training.recipes import LoRA, SFTRecipe, changed
 from gpt4_instruct.training.runs import running
+from tests.forks import FORKS
 from tests.tiny import needs_training, rows, tiny_model, tiny_tokenizer
 
 pytestmark = needs_training
@@ -155,13 +155,6 @@ def windowed(folder: Path, window: int) -> Path:
     return folder
 
 
-# Processes that are killed start by fork from one that has all libraries loaded.
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(
-    ["transformers.trainer", "accelerate", "datasets", "safetensors.torch", "gpt4_instruct.training.sft"]
-)
-
-
 def _process(out: Path, recipe: SFTRecipe, options: dict[str, Any]) -> None:
     import torch
 
@@ -174,7 +167,7 @@ def _process(out: Path, recipe: SFTRecipe, options: dict[str, Any]) -> None:
 
 
 def start(out: Path, recipe: SFTRecipe, **options: Any) -> Any:
-    process = _FORKS.Process(target=_process, args=(out, recipe, options))
+    process = FORKS.Process(target=_process, args=(out, recipe, options))
     process.start()
     return process
 
