@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
-import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -32,6 +29,7 @@ from gpt4_instruct.prompts import render_alpaca
 from gpt4_instruct.records import Message, Reject, Request
 from tests.endpoint import Endpoint, Reply, error_reply
 from tests.faults import FaultyEndpoint
+from tests.forks import Forked
 from tests.tiny import needs_training, tiny_model, tiny_tokenizer
 
 needs_local = pytest.mark.skipif(
@@ -301,18 +299,17 @@ def test_batches_answer_too(questions, tmp_path, monkeypatch):
 # --- the end of a run -----------------------------------------------------------------------------------------------
 
 
+def _answers() -> None:
+    answer(sys.argv[1], "openai:m", sys.argv[2], n=4, concurrency=4, ledger=sys.argv[3])
+
+
 def test_killed_again_and_again_the_file_is_the_same_and_nothing_is_asked_twice(endpoint: Endpoint, tmp_path):
     questions = write(tmp_path / "q.jsonl", [{"instruction": f"任务 {number}"} for number in range(40)])
     endpoint.script = lambda request, count: Reply(f"答 {request['messages'][0]['content']}", delay_s=0.01)
     out = tmp_path / "answers.jsonl"
-    code = (
-        "import sys; from gpt4_instruct.evaluation.answers import answer\n"
-        "answer(sys.argv[1], 'openai:m', sys.argv[2], n=4, concurrency=4, ledger=sys.argv[3])"
-    )
 
-    def start(out: Path, ledger: Path) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", code, str(questions), str(out), str(ledger)]
-        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    def start(out: Path, ledger: Path) -> Forked:
+        return Forked(_answers, [questions, out, ledger])
 
     rng, kills = random.Random(0), 0
     while True:
@@ -321,13 +318,12 @@ def test_killed_again_and_again_the_file_is_the_same_and_nothing_is_asked_twice(
             time.sleep(0.005)
         if process.poll() is not None:
             break
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.kill()
         kills += 1
         time.sleep(0.1)  # the endpoint finishes what was in flight
         assert not out.exists(), "nothing half-written"
-    _, stderr = process.communicate()
-    assert process.returncode == 0, stderr
+    done = process.finish()
+    assert done.returncode == 0, done.stderr
     assert kills >= 2
     ledger = Ledger(tmp_path / "one.sqlite3")
     assert ledger.counts() == {"settled": 160}

@@ -6,6 +6,8 @@ import inspect
 import json
 import os
 import re
+import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,20 +16,15 @@ import pytest
 from typer.testing import CliRunner
 
 import gpt4_instruct
-from gpt4_instruct.cli import app
+from gpt4_instruct.cli import app, main
 from gpt4_instruct.cli import build as build_command
+from tests.forks import Forked
 
 TASKS = [{"instruction": f"Task {number}.", "input": "", "output": "Done."} for number in range(5)]
 
 
 def run(*args: object, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "gpt4_instruct", *map(str, args)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "150", **env},
-        timeout=120,
-    )
+    return Forked(main, args, env={**os.environ, "COLUMNS": "150", **env}).finish()
 
 
 @pytest.fixture
@@ -47,7 +44,9 @@ def test_the_options_are_builds_arguments():
 
 
 def test_version_and_help():
-    assert run("--version").stdout.strip() == f"gpt4-instruct {gpt4_instruct.__version__}"
+    command = [sys.executable, "-m", "gpt4_instruct", "--version"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    assert said.strip() == run("--version").stdout.strip() == f"gpt4-instruct {gpt4_instruct.__version__}"
     overview = run("--help")
     assert overview.returncode == 0
     assert {"build", "show"} <= set(overview.stdout.split())
@@ -147,22 +146,20 @@ def test_a_planted_key_appears_nowhere(endpoint, tasks, tmp_path):
         assert not [path for path in files if secret.encode() in path.read_bytes()]
 
 
+def _on_a_full_disk() -> None:
+    """A file may not grow past 8 KiB: what a full disk looks like to a program, from the ledger on."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+    main()
+
+
 def test_a_read_only_folder_and_a_full_disk(tasks, tmp_path):
     record = tmp_path / "record.json"
     record.write_text(json.dumps(TASKS))
     arguments = ["build", "english", "--source", tasks, "--teacher", f"replay:{record}", "--out"]
     done = run(*arguments, "/proc/out")
     assert done.returncode == 1 and len(done.stderr.strip().splitlines()) == 1, done.stderr
-    # A file may not grow past 8 KiB: what a full disk looks like to a program, from the ledger on.
-    code = (
-        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "import gpt4_instruct.splits.build\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))\n"
-        "from gpt4_instruct.cli import main; main()"
-    )
-    full = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments), str(tmp_path / "out")], capture_output=True, text=True
-    )
+    full = Forked(_on_a_full_disk, [*arguments, tmp_path / "out"]).finish()
     assert full.returncode == 1
     assert full.stderr.startswith("error: ") and len(full.stderr.strip().splitlines()) == 1, full.stderr
     assert not (tmp_path / "out").exists()

@@ -6,8 +6,6 @@ import json
 import os
 import random
 import re
-import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -29,6 +27,7 @@ from gpt4_instruct.generation.ledger import Ledger
 from gpt4_instruct.metrics.relative_score import relative_score
 from tests.endpoint import Endpoint, Reply, error_reply
 from tests.faults import FaultyEndpoint
+from tests.forks import Forked
 
 TEACHER = "openai:gpt-4"
 
@@ -700,6 +699,10 @@ def test_batches_judge_too(sides, tmp_path, monkeypatch):
 # --- the end of a run -----------------------------------------------------------------------------------------------
 
 
+def _judges() -> None:
+    judge(sys.argv[1], sys.argv[2], "openai:m", sys.argv[3], concurrency=4, ledger=sys.argv[4])
+
+
 def test_killed_again_and_again_the_file_is_the_same_and_nothing_is_asked_twice(endpoint: Endpoint, tmp_path):
     mine = write(tmp_path / "a.jsonl", [line(k, worth(4 + k % 5)) for k in range(40)])
     theirs = write(tmp_path / "b.jsonl", [line(k, worth(5.5)) for k in range(40)])
@@ -712,14 +715,9 @@ def test_killed_again_and_again_the_file_is_the_same_and_nothing_is_asked_twice(
 
     endpoint.script = script
     out = tmp_path / "j.jsonl"
-    code = (
-        "import sys; from gpt4_instruct.evaluation.judge import judge\n"
-        "judge(sys.argv[1], sys.argv[2], 'openai:m', sys.argv[3], concurrency=4, ledger=sys.argv[4])"
-    )
 
-    def start(out: Path, ledger: Path) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", code, str(mine), str(theirs), str(out), str(ledger)]
-        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    def start(out: Path, ledger: Path) -> Forked:
+        return Forked(_judges, [mine, theirs, out, ledger])
 
     rng, kills = random.Random(0), 0
     while True:
@@ -728,13 +726,12 @@ def test_killed_again_and_again_the_file_is_the_same_and_nothing_is_asked_twice(
             time.sleep(0.005)
         if process.poll() is not None:
             break
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.kill()
         kills += 1
         time.sleep(0.1)  # the endpoint finishes what was in flight
         assert not out.exists(), "nothing half-written"
-    _, stderr = process.communicate()
-    assert process.returncode == 0, stderr
+    done = process.finish()
+    assert done.returncode == 0, done.stderr
     assert kills >= 2
     needed = 80 + 16  # 8 questions need a second attempt in both orders, which helps 4 of them
     ledger = Ledger(tmp_path / "one.sqlite3")
