@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import os
 import pty
@@ -11,8 +10,8 @@ import re
 import select
 import subprocess
 import sys
-import termios
 import time
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,11 @@ import pytest
 
 from gpt4_instruct import chat as chatting
 from gpt4_instruct.chat import Conversation, TextStream, chat
+from gpt4_instruct.cli import main
 from gpt4_instruct.errors import InterruptedRunError, UsageError
 from gpt4_instruct.prompts import ALPACA_NO_INPUT, render_alpaca
 from gpt4_instruct.records import Message, Sampling
+from tests.forks import Forked
 from tests.tiny import FAMILIES, needs_training, tiny_model, tiny_tokenizer
 
 pytestmark = [
@@ -387,52 +388,46 @@ def test_the_command_answers_from_a_pipe(models):
 
 
 def test_the_command_says_what_is_wrong_in_one_line(models):
-    command = [sys.executable, "-m", "gpt4_instruct", "chat", str(models["reward"])]
-    done = subprocess.run(command, input="Hi.\n", capture_output=True, text=True, timeout=60)
+    done = Forked(main, ["chat", models["reward"]], input=b"Hi.\n").finish()
     assert done.returncode == 1 and done.stdout == ""
     assert len(done.stderr.splitlines()) == 1 and "is a reward model" in done.stderr
 
 
-# A slow model that never ends: the real command, but for the tokens it draws.
-_ENDLESS = """
-import sys, time
-from gpt4_instruct import chat, cli
-from tests.tiny import tiny_tokenizer
-ids = tiny_tokenizer()(" 龘木", add_special_tokens=False)["input_ids"]
-class Draw:
-    def __init__(self, batch, device):
+class _Endless:
+    """A slow model that never ends, or falls silent after some tokens: what the real command draws tokens with."""
+
+    most = 10**9
+
+    def __init__(self, batch: Any, device: str) -> None:
+        self.ids = tiny_tokenizer()(" 龘木", add_special_tokens=False)["input_ids"]
         self.count = 0
-    def __call__(self, input_ids, scores):
-        time.sleep(0.02)
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        time.sleep(0.02 if self.count < self.most else 60)
         scores.fill_(-1e9)
-        scores[0, ids[self.count % len(ids)]] = 0.0
+        scores[0, self.ids[self.count % len(self.ids)]] = 0.0
         self.count += 1
         return scores
-chat.Draw = Draw
-sys.argv[0] = "gpt4-instruct"
-cli.main()
-"""
+
+
+def _endless() -> None:
+    chatting.Draw = _Endless
+    main()
+
+
+def _silent() -> None:
+    _Endless.most = 6
+    _endless()
 
 
 class Terminal:
     """A program on a pseudo-terminal of its own."""
 
-    def __init__(self, command: list[str]) -> None:
+    def __init__(self, function: Callable[[], None], *arguments: object) -> None:
         self.master, slave = pty.openpty()
-
-        def own() -> None:  # Ctrl-C reaches only the program whose terminal it is
-            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-        self.process = subprocess.Popen(
-            command,
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            start_new_session=True,
-            preexec_fn=own,
-            env={**os.environ, "TERM": "dumb", "PYTHONPATH": str(Path(__file__).parents[1])},
-        )
-        os.close(slave)
+        environment = {**os.environ, "TERM": "dumb"}
+        self.process = Forked(function, arguments, terminal=os.ttyname(slave), env=environment)
+        self._slave = slave  # open until the process has it, too
         self.seen = ""
         self._raw = b""
 
@@ -440,10 +435,9 @@ class Terminal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
+        self.process.kill()
         os.close(self.master)
+        os.close(self._slave)
 
     def type(self, text: str) -> None:
         os.write(self.master, text.encode())
@@ -452,12 +446,14 @@ class Terminal:
         """What is shown up to a pattern, from where the last one ended."""
         end = time.monotonic() + timeout_s
         while not (found := re.search(pattern, self.seen)):
-            ready, _, _ = select.select([self.master], [], [], max(0.0, end - time.monotonic()))
-            assert ready, f"{pattern!r} is not in {self.seen!r}"
-            try:
-                self._raw += os.read(self.master, 4096)
-            except OSError:
-                pytest.fail(f"ended with {self.process.wait()} before {pattern!r}: {self.seen!r}")
+            ready, _, _ = select.select([self.master], [], [], 0.2)
+            if not ready:
+                assert self.process.poll() is None, (
+                    f"ended with {self.process.poll()} before {pattern!r}: {self.seen!r}"
+                )
+                assert time.monotonic() < end, f"{pattern!r} is not in {self.seen!r}"
+                continue
+            self._raw += os.read(self.master, 4096)
             text = self._raw.decode("utf-8", "ignore")
             self._raw = self._raw[len(text.encode()) :]
             self.seen += text
@@ -466,8 +462,7 @@ class Terminal:
 
 
 def test_on_a_terminal_ctrl_c_stops_an_answer_and_ctrl_d_ends(models):
-    command = [sys.executable, "-c", _ENDLESS, "chat", str(models["plain"]), "--max-tokens", "400"]
-    with Terminal(command) as terminal:
+    with Terminal(_endless, "chat", models["plain"], "--max-tokens", "400") as terminal:
         assert "plain: /reset forgets" in terminal.until("> ", 60)
         for question in ("你好", "And again?"):
             terminal.type(f"{question}\n")
@@ -481,14 +476,12 @@ def test_on_a_terminal_ctrl_c_stops_an_answer_and_ctrl_d_ends(models):
         terminal.type("/reset\n")
         terminal.until("> ")
         terminal.type("\x04")
-        assert terminal.process.wait(timeout=30) == 0
+        assert terminal.process.wait(30) == 0
 
 
 def test_on_a_terminal_a_second_ctrl_c_ends_the_conversation(models, tmp_path):
     """Where an answer does not stop at its next token, because there is none for long."""
-    slow = _ENDLESS.replace("time.sleep(0.02)", "time.sleep(0.02 if self.count < 6 else 60)")
-    assert slow != _ENDLESS
-    with Terminal([sys.executable, "-c", slow, "chat", str(models["plain"])]) as terminal:
+    with Terminal(_silent, "chat", models["plain"]) as terminal:
         terminal.until("> ", 60)
         terminal.type("Hi.\n")
         terminal.until("龘")
@@ -498,4 +491,4 @@ def test_on_a_terminal_a_second_ctrl_c_ends_the_conversation(models, tmp_path):
         assert terminal.process.poll() is None
         terminal.type("\x03")
         terminal.until("interrupted: the conversation was stopped by Ctrl-C")
-        assert terminal.process.wait(timeout=30) not in (0, 1)
+        assert terminal.process.wait(30) not in (0, 1)

@@ -8,18 +8,21 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gpt4_instruct.cli import main
 from gpt4_instruct.errors import OutputError, OutputExistsError, SourceError, UsageError
 from gpt4_instruct.evaluation import ranking
 from gpt4_instruct.evaluation.answers import read_answers, summary_path
 from gpt4_instruct.evaluation.ranking import best_of, of_rank, rank
 from gpt4_instruct.training.recipes import RewardRecipe
 from gpt4_instruct.training.scoring import RewardModel
+from tests.forks import Forked
 from tests.tiny import needs_training, scored_rows, tiny_model
 
 pytestmark = [
@@ -175,22 +178,25 @@ def test_equal_rewards_keep_their_order(models, tmp_path):
 
 # --- stopped on the way ---------------------------------------------------------------------------------------------
 
-_KILLED = """
-import sys, time, torch
-from gpt4_instruct.evaluation import ranking
-torch.set_num_threads(1)
-ranking._AT_ONCE = 8
-score, calls = ranking.RewardModel.score, 0
-def slow(self, texts):
-    global calls
-    calls += 1
-    if calls == 4:
-        print("three groups are written", flush=True)
-        time.sleep(60)
-    return score(self, texts)
-ranking.RewardModel.score = slow
-ranking.rank(*sys.argv[1:4])
-"""
+
+def _stuck() -> None:
+    """Ranks, and sleeps in its fourth group."""
+    import torch
+
+    torch.set_num_threads(1)
+    ranking._AT_ONCE = 8
+    score, calls = RewardModel.score, 0
+
+    def slow(self: RewardModel, texts: Any) -> list[float]:
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            print("three groups are written", flush=True)
+            time.sleep(60)
+        return score(self, texts)
+
+    RewardModel.score = slow  # type: ignore[method-assign]
+    rank(*sys.argv[1:4])
 
 
 @pytest.fixture(scope="module")
@@ -199,14 +205,13 @@ def left_behind(models, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("killed")
     answers = write(folder / "answers.jsonl", LINES)
     out = folder / "ranked.jsonl"
-    command = [sys.executable, "-c", _KILLED, str(answers), str(models["reward"]), str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    said = process.stdout.readline()
+    process = Forked(_stuck, [answers, models["reward"], out])
+    end = time.monotonic() + 60
+    while b"three groups" not in process.read("stdout") and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.02)
     process.kill()  # SIGKILL
-    _, stderr = process.communicate()
-    assert "three groups" in said, stderr
-    assert process.returncode == -signal.SIGKILL
+    assert b"three groups" in process.read("stdout"), process.read("stderr").decode()
+    assert process.poll() == -signal.SIGKILL
     assert not out.exists() and not summary_path(out).exists()
     return folder
 
@@ -349,6 +354,6 @@ def test_the_command_prints_the_table(models, answers, tmp_path):
 
 
 def test_the_command_says_what_is_wrong_in_one_line(models, answers, tmp_path):
-    done = command(answers, models["base"], "--out", tmp_path / "ranked.jsonl")
+    done = Forked(main, ["rank", answers, models["base"], "--out", tmp_path / "ranked.jsonl"]).finish()
     assert done.returncode != 0 and done.stdout == ""
     assert len(done.stderr.splitlines()) == 1 and "is no reward model" in done.stderr
