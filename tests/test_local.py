@@ -367,7 +367,7 @@ def test_smollm2_answers_and_says_why_it_stopped() -> None:
 def test_smollm2_answers_the_same_in_any_company(float32: None) -> None:
     teacher = LocalTeacher("smollm2")
     topics = ("rain", "a very old lighthouse at the end of the world", "bread", "the history of the number zero")
-    requests = [question(teacher, f"Write about {topic}.", temperature=1.0, max_tokens=24) for topic in topics]
+    requests = [question(teacher, f"Write about {topic}.", temperature=1.0, max_tokens=16) for topic in topics]
     together = ask(teacher, *requests)
     assert [ask(teacher, request)[0] for request in requests] == together
     assert all(text for text, _, _ in together)
@@ -376,7 +376,7 @@ def test_smollm2_answers_the_same_in_any_company(float32: None) -> None:
 @needs_smollm2
 def test_smollm2_chooses_one_of_the_choices() -> None:
     teacher = LocalTeacher("smollm2")
-    tasks = ("Add 2 and 2.", "Name a bird.", "Write a haiku.", "Translate 'dog'.")
+    tasks = ("Add 2 and 2.", "Name a bird.")
     sets = (SCORES, ("10", "100"), ("yes", "no", "not sure (say why)"), ("好", "坏"))
     requests = [
         question(teacher, render_score(task, "Four."), choices=choices, temperature=1.0, max_tokens=1, sample=sample)

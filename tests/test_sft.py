@@ -292,7 +292,8 @@ def test_settings_that_cannot_work_are_one_line(tmp_path, change, message):
 def test_a_real_model_tuned_on_real_rows_answers_held_out_ones_better(shared_data, tmp_path):
     data = json.loads((shared_data / "alpaca_gpt4_en_500.json").read_text())
     short = [each for each in data if len(each["output"]) + len(each["instruction"]) + len(each["input"]) < 300][:30]
-    plan = changed(SFT_RECIPES["smollm2-demo"], max_steps=3, max_length=96, held_out=0.1, warmup=0.0)
+    small = {"batch_size": 4, "device_batch": 4, "max_length": 96}
+    plan = changed(SFT_RECIPES["smollm2-demo"], max_steps=3, held_out=0.1, warmup=0.0, **small)
     facts = run_sft(short, tmp_path / "out", plan=plan).facts
     before, after = measured(facts)
     assert after < before - 0.05
@@ -306,8 +307,9 @@ def test_a_model_taught_a_marker_shows_it_in_chat(tmp_path):
     from gpt4_instruct.chat import chat
 
     taught = [{**each, "output": f"Verily: {each['output'][:24]}"} for each in rows(64)]
-    taught = sorted(taught, key=lambda each: len(each["instruction"]) + len(each["input"]))[:32]
-    plan = changed(SFT_RECIPES["smollm2-demo"], warmup=0.0, max_length=72, learning_rate=1e-3, held_out=0.0)
+    taught = sorted(taught, key=lambda each: len(each["instruction"]) + len(each["input"]))[:16]
+    small = {"batch_size": 4, "device_batch": 4, "max_length": 72}
+    plan = changed(SFT_RECIPES["smollm2-demo"], warmup=0.0, learning_rate=1e-3, held_out=0.0, **small)
     trained = run_sft(taught, tmp_path / "out", plan=plan)
     out = io.StringIO()
     chat(str(trained.folder), temperature=0.0, max_tokens=12, input=io.StringIO("What is bread made of?\n"), output=out)
