@@ -180,14 +180,13 @@ class SelfInstruct(Split):
         found = rounds.read(asked, replies)
         if self.before_keeping:
             prepared = list(rounds.prepare(found))
-            counted = {id(each) for each in prepared if isinstance(each, Reject)}
             what = f"a task of round {rounds.round}"
             found = self._through(engine, self.before_keeping, prepared, costs.add, what)
             for outcome in found:
                 if isinstance(outcome, Row):
                     yield rounds.keep(outcome)
                 else:
-                    yield outcome if id(outcome) in counted else rounds.reject(outcome)
+                    yield outcome if outcome.stage == self.invent.name else rounds.reject(outcome)
         else:
             for outcome in found:
                 yield rounds.keep(outcome) if isinstance(outcome, Row) else outcome

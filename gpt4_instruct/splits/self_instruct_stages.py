@@ -89,6 +89,7 @@ class GiveInput(Stage):
     """
 
     name = "instance"
+    changes_task = True
 
     def __init__(self, teacher: Teacher, seed: int | None) -> None:
         self.teacher = teacher
@@ -128,6 +129,7 @@ class BothLanguages(Stage):
     """
 
     name = "translate"
+    changes_task = True
 
     def __init__(self, translator: Teacher, seed: int | None) -> None:
         self.translator = translator
