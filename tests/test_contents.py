@@ -17,6 +17,7 @@ from gpt4_instruct.publishing.terms import check_public
 from gpt4_instruct.storage import lock, sha256
 
 SECRET = 'it\'s-"4"-Secret/Value'
+TOKEN = 'a Token of/"mine" #1'
 CARD = "---\nlicense: mit\n---\n# A card with ![a figure](figures/lengths.png), [more](../private.txt) and [none](none.md)\n"
 
 
@@ -189,13 +190,13 @@ def test_and_in_any_column_of_parquet_however_deep(monkeypatch, tmp_path, texts,
     import pyarrow
     import pyarrow.parquet
 
-    monkeypatch.setenv("MY_TOKEN", "a-Token-of-mine-1")
+    monkeypatch.setenv("MY_TOKEN", TOKEN)
     row = data.draw(st.integers(0, len(texts) - 1))
     column = data.draw(st.sampled_from(["plain", "listed", "deep"]))
     path = tmp_path / "a.parquet"
     for texts_now, is_clean in (
         (texts, True),
-        ([*texts[:row], f"{texts[row]} a-Token-of-mine-1", *texts[row + 1 :]], False),
+        ([*texts[:row], f"{texts[row]} {TOKEN}", *texts[row + 1 :]], False),
     ):
         columns = {
             "plain": [{"plain": text, "listed": None, "deep": None} for text in texts_now],

@@ -14,8 +14,7 @@ sees them until it names them; a second push does not send again what has arrive
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +24,7 @@ from gpt4_instruct.errors import HubError, InterruptedRunError, TermsError, Usag
 from gpt4_instruct.progress import wanted
 from gpt4_instruct.publishing.changes import Changes, Remote, find_changes, read_remote
 from gpt4_instruct.publishing.contents import CARD, Contents, read_contents
-from gpt4_instruct.publishing.hub_requests import hub_errors, patiently, status_of
+from gpt4_instruct.publishing.hub_requests import hub_errors, patiently, status_of, without_bars
 from gpt4_instruct.publishing.push_result import PushResult, loads_with
 from gpt4_instruct.publishing.secret_scan import check_no_secrets
 from gpt4_instruct.publishing.terms import check_public, notice
@@ -95,7 +94,7 @@ def push(
     api = HfApi(library_name="gpt4-instruct", library_version=__version__)
     work = _Push(api, contents, repo_id, revision or _MAIN, public, accept_terms, create_pr, tag, message, dry_run)
     try:
-        with hub_errors(repo_id), _calm():
+        with hub_errors(repo_id), nullcontext() if wanted() else without_bars():
             who = patiently(api.whoami)
             if "/" not in repo_id:
                 work.repo_id = f"{who['name']}/{repo_id}"
@@ -262,18 +261,3 @@ def _summary(contents: Contents, remote: Remote, changes: Changes) -> str:
     ]
     told = [f"{verb} {', '.join(names)}" for verb, names in (("Add", new), ("Update", renewed)) if names]
     return "; ".join(told) or "Update the card"
-
-
-@contextmanager
-def _calm() -> Iterator[None]:
-    """Keeps the client's bars out of logs and pipes."""
-    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-
-    if wanted() or are_progress_bars_disabled():
-        yield
-        return
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        enable_progress_bars()

@@ -17,7 +17,7 @@ from gpt4_instruct.publishing.secret_scan import without_secrets
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["hub_errors", "patiently", "status_of"]
+__all__ = ["hub_errors", "patiently", "status_of", "without_bars"]
 
 _T = TypeVar("_T")
 _TRIES = 5
@@ -139,3 +139,18 @@ def _said(error: BaseException) -> str:
 
 def _plain(error: BaseException) -> str:
     return without_secrets(" ".join(str(error).split()))[:300] or type(error).__name__
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Keeps the client's progress bars out of logs and pipes, and of files that take no time."""
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    if are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
