@@ -140,6 +140,9 @@ def build(
         str | None,
         typer.Option(help="self_instruct: gpt4-instruct, alpaca or self-instruct. (default: gpt4-instruct)"),
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="Who does the work: local, ray, or ray:ADDRESS of a Ray cluster, such as ray:auto.")
+    ] = "local",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked and cost; send nothing.")] = False,
 ) -> None:
     """Build a split: ask a teacher, check the answers, write Parquet with a card.
@@ -177,7 +180,7 @@ def build(
         _print_estimate(estimate(split, **options))
         return
     try:
-        result = run(split, out=out, overwrite=overwrite, **options)
+        result = run(split, out=out, overwrite=overwrite, engine=engine, **options)
     except KeyboardInterrupt:
         # The second Ctrl-C: a model's thread may be busy for long and python would wait for it, so leave at once.
         print("stopped; the same command goes on from the ledger", file=sys.stderr, flush=True)

@@ -23,6 +23,7 @@ _Tokens = Annotated[float | None, typer.Option(help="Most tokens. (default: what
 _Budget = Annotated[float | None, typer.Option(help="Most that this run may spend. (default: no cap)")]
 _Prices = Annotated[Path | None, typer.Option(help="Prices of your own.")]
 _Overwrite = Annotated[bool, typer.Option("--overwrite", help="Write the file anew.")]
+_Engine = Annotated[str, typer.Option(help="Who does the work: local, ray, or ray:ADDRESS of a Ray cluster.")]
 _Retries = Annotated[int, typer.Option(help="Further attempts where a reply cannot be read.", min=0)]
 _Sample = Annotated[int, typer.Option(help="Which of several answers to a question, from 0.", min=0)]
 _AnswersFile = Annotated[
@@ -59,6 +60,7 @@ def answer(
     tokens_per_minute: _Tokens = None,
     budget_usd: _Budget = None,
     prices: _Prices = None,
+    engine: _Engine = "local",
     overwrite: _Overwrite = False,
 ) -> None:
     """Ask a model each question, once or n times, and write all answers into one file.
@@ -85,6 +87,7 @@ def answer(
         tokens_per_minute=tokens_per_minute,
         budget_usd=budget_usd,
         prices=prices,
+        engine=engine,
         overwrite=overwrite,
     )
     left_out = found.rejected | found.refused
@@ -153,6 +156,7 @@ def judge(
     tokens_per_minute: _Tokens = None,
     budget_usd: _Budget = None,
     prices: _Prices = None,
+    engine: _Engine = "local",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked and cost; send nothing.")] = False,
     overwrite: _Overwrite = False,
 ) -> None:
@@ -179,6 +183,7 @@ def judge(
         "tokens_per_minute": tokens_per_minute,
         "budget_usd": budget_usd,
         "prices": prices,
+        "engine": engine,
         "dry_run": dry_run,
         "overwrite": overwrite,
     }
@@ -245,6 +250,7 @@ def translate(
     tokens_per_minute: _Tokens = None,
     budget_usd: _Budget = None,
     prices: _Prices = None,
+    engine: _Engine = "local",
     overwrite: _Overwrite = False,
 ) -> None:
     """Have a model translate questions, or answers with their questions, into Chinese."""
@@ -264,6 +270,7 @@ def translate(
         tokens_per_minute=tokens_per_minute,
         budget_usd=budget_usd,
         prices=prices,
+        engine=engine,
         overwrite=overwrite,
     )
     failed = f"; not translated: {reasons(found.failed)}" if found.failed else ""

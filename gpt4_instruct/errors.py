@@ -22,8 +22,9 @@ Gpt4InstructError
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gpt4_instruct.records import RateLimits
@@ -51,7 +52,11 @@ __all__ = [
 
 
 class Gpt4InstructError(Exception):
-    """Base of every error this package raises on purpose."""
+    """Base of every error this package raises on purpose. It is the same again after `pickle`."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As it is, whatever its constructor takes."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class UsageError(Gpt4InstructError):

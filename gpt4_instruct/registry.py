@@ -31,8 +31,9 @@ ROOMS: dict[str, tuple[str, frozenset[str]]] = {
             }
         ),
     ),
-    "teachers": ("teacher", frozenset({"base", "decoding", "fleet", "openai_client", "openai_errors"})),
+    "teachers": ("teacher", frozenset({"base", "decoding", "fleet", "openai_client", "openai_errors", "prompting"})),
     "quality": ("check", frozenset({"arithmetic", "audit", "base", "cleaning", "minhash", "novelty", "texts"})),
+    "engines": ("engine", frozenset()),
     "metrics": ("metric", frozenset({"base", "intervals", "rouge", "tokens"})),
 }
 

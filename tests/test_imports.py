@@ -28,6 +28,8 @@ LEVELS = [
     {"teachers", "quality", "statistics", "metrics", "training", "views"},
     {"generation"},
     {"splits", "evaluation", "publishing", "figures", "reports", "chat"},
+    {"cluster"},
+    {"engines"},
     {"workflows", "tuning", "reporting", "rating_space"},
     {"cli_training", "cli_evaluation", "cli_rating", "cli_publishing", "cli_spaces", "cli_cards"},
     {"cli"},

@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,7 @@ def answer(
     budget_usd: float | None = None,
     prices: str | Path | None = None,
     overwrite: bool = False,
+    engine: str = "local",
 ) -> AnswersResult:
     """Asks a model each question n times and writes all answers into one file.
 
@@ -145,6 +147,7 @@ def answer(
         budget_usd: a hard cap on what this run may spend.
         prices: a price file laid over the packaged one.
         overwrite: write the file anew if it is there.
+        engine: who has the work done, as `splits.build.build`: ``"local"``, ``"ray"`` or ``"ray:ADDRESS"``.
 
     Returns:
         what was done. Questions that the model refused have an ``error`` in place of a text.
@@ -183,11 +186,15 @@ def answer(
     rejected, refused = Counter[str](), Counter[str]()
     late: list[TransientError] = []
     with (
-        opened(ledger, concurrency, requests_per_minute, tokens_per_minute, budget_usd, prices) as engine,
+        opened(
+            *(ledger, concurrency, requests_per_minute, tokens_per_minute, budget_usd, prices), engine, teacher
+        ) as running,
         replacing(file) as temporary,
         temporary.open("w", encoding="utf-8") as lines,
     ):
-        for question, outcomes in _asked(engine, teacher, asked, form, sampling, n):
+        for question, outcomes in running.spread(
+            partial(_asked, teacher, form, sampling, n), asked, _text, "answering", lambda: len(asked)
+        ):
             late += [each for each in outcomes if isinstance(each, TransientError)]
             for each in outcomes:
                 if isinstance(each, Answer):
@@ -202,7 +209,7 @@ def answer(
             lines.write(json.dumps(_line(question, teacher.spec, outcomes), ensure_ascii=False) + "\n")
         if late:
             raise IncompleteError(
-                f"{len(late)} answers have not come (last: {late[-1]}); the others are in {engine.ledger.path}: "
+                f"{len(late)} answers have not come (last: {late[-1]}); the others are in {running.ledger.path}: "
                 "run the same command again to go on"
             )
         result = AnswersResult(
@@ -212,11 +219,11 @@ def answer(
             rejected=dict(rejected.most_common()),
             refused=dict(refused.most_common()),
             cut_off=counts["cut_off"],
-            asked=engine.asked,
-            reused=engine.reused,
+            asked=running.asked,
+            reused=running.reused,
             tokens=counts["tokens"],
             seconds=round(time.monotonic() - started, 1),
-            cost_usd=None if engine.spending.unpriced else round(engine.spending.spent_usd, 6),
+            cost_usd=None if running.spending.unpriced else round(running.spending.spent_usd, 6),
             template=form,
         )
         write_json(
@@ -293,8 +300,12 @@ def summary_path(file: Path) -> Path:
 # --- asking ---------------------------------------------------------------------------------------------------------
 
 
+def _text(question: Question | Reject) -> str:
+    return f"{question.instruction}\n\n{question.input}"
+
+
 def _asked(
-    engine: Engine, teacher: Teacher, questions: Sequence[Question | Reject], form: str, sampling: Sampling, n: int
+    teacher: Teacher, form: str, sampling: Sampling, n: int, engine: Engine, questions: Sequence[Question | Reject]
 ) -> Iterator[tuple[Question | Reject, list[_Outcome]]]:
     """Each question, in order, with what became of its n requests."""
     spec = (teacher.endpoint, teacher.model)

@@ -11,13 +11,14 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from gpt4_instruct.errors import IncompleteError, OutputError, RequestRefusedError, TransientError, UsageError
-from gpt4_instruct.generation.engine import Deferred, Engine
-from gpt4_instruct.generation.ledger import Ledger, default_path
+from gpt4_instruct.generation.engine import Deferred, Engine, check_engine, open_engine
+from gpt4_instruct.generation.ledger import default_path
 from gpt4_instruct.generation.pricing import Spending, load_prices
 from gpt4_instruct.progress import progress
 from gpt4_instruct.records import Answer, Message, Request, Sampling
@@ -108,6 +109,7 @@ def ask_all(
     asks: Callable[[T], Sequence[Ask[V]]],
     sampling: Sampling,
     what: str,
+    key: Callable[[T], str],
 ) -> list[list[Outcome[V]]]:
     """Asks all that there is to ask about all items.
 
@@ -118,6 +120,7 @@ def ask_all(
         asks: the questions about an item; may be none.
         sampling: of the first attempts.
         what: stands before the progress bar.
+        key: of an item: two that may have a question in common have the same one.
 
     Returns:
         for each item, in order, what became of each of its questions.
@@ -126,9 +129,33 @@ def ask_all(
         IncompleteError: some replies have not come; the others are in the ledger.
         RunStoppedError, BudgetError, InterruptedRunError: as `Engine.ask` and `Engine.stream`.
     """
-    late: dict[tuple[str, int], TransientError] = {}
+    job = partial(_ask_here, teacher, asks, sampling, what)
+    done: list[list[Outcome[V] | TransientError]] = list(engine.spread(job, items, key, what, lambda: len(items)))
+    late = {
+        ask.prompt: each
+        for item, found in zip(items, done, strict=True)
+        for ask, each in zip(asks(item), found, strict=True)
+        if isinstance(each, TransientError)
+    }
+    if late:
+        raise IncompleteError(
+            f"{len(late)} replies have not come (last: {list(late.values())[-1]}); the others are in "
+            f"{engine.ledger.path}: run the same command again to go on"
+        )
+    return [[each for each in found if isinstance(each, Outcome)] for found in done]
 
-    async def one(ask: Ask[V]) -> Outcome[V] | None:
+
+def _ask_here(
+    teacher: Teacher,
+    asks: Callable[[T], Sequence[Ask[V]]],
+    sampling: Sampling,
+    what: str,
+    engine: Engine,
+    items: Sequence[T],
+) -> Iterator[list[Outcome[V] | TransientError]]:
+    """What became of the questions about each item, asked by this process."""
+
+    async def one(ask: Ask[V]) -> Outcome[V] | TransientError:
         attempts: list[Attempt] = []
         value: V | None = None
         for sample in count():
@@ -141,39 +168,34 @@ def ask_all(
                 attempts.append(Attempt(sample, None, REFUSED, f"{error.reason}: {error.detail}"))
                 break
             except TransientError as error:
-                late[ask.prompt, sample] = error
-                return None
+                return error
             value, failure = ask.read(answer)
             attempts.append(Attempt(sample, answer, failure))
             if failure is None:
                 break
         return Outcome(value, tuple(attempts))
 
-    async def work(item: T) -> list[Outcome[V]] | None:
+    async def work(item: T) -> list[Outcome[V] | TransientError] | None:
         # All are waited for, so that all are asked, or collected for a batch.
         found = await asyncio.gather(*(one(ask) for ask in asks(item)), return_exceptions=True)
         for each in found:
-            if isinstance(each, BaseException) and not isinstance(each, Deferred):
+            if isinstance(each, BaseException) and not isinstance(each, Deferred | TransientError):
                 raise each
         bar.update()
-        outcomes = [each for each in found if isinstance(each, Outcome)]
+        outcomes = [each for each in found if isinstance(each, Outcome | TransientError)]
         return outcomes if len(outcomes) == len(found) else None
 
     if isinstance(teacher, BatchTeacher):
         engine.several_passes = True
         with progress(lambda: None, f"{what}: collecting", "item") as bar:
-            while not late and None in list(engine.stream(work, items)):
+            while None in list(engine.stream(work, items)):
                 engine.run_batches()
         engine.reused = 0
     with progress(lambda: len(items), what, "item") as bar:
-        done = list(engine.stream(work, items))
-    if late or None in done:
-        last = f" (last: {list(late.values())[-1]})" if late else ""
-        raise IncompleteError(
-            f"{max(1, len(late))} replies have not come{last}; the others are in {engine.ledger.path}: run the same "
-            "command again to go on"
-        )
-    return [each for each in done if each is not None]
+        for item, found in zip(items, engine.stream(work, items), strict=True):
+            # All answers of batches are here by now; one that is not makes the run incomplete, not wrong.
+            missing = TransientError("a reply by the batch was not collected")
+            yield [missing for _ in asks(item)] if found is None else found
 
 
 @contextmanager
@@ -184,20 +206,24 @@ def opened(
     tokens_per_minute: float | None,
     budget_usd: float | None,
     prices: str | Path | None,
+    engine: str = "local",
+    teacher: Teacher | None = None,
 ) -> Iterator[Engine]:
-    """An engine on the user's ledger, closed at the end; arguments as `answers.answer`."""
+    """An engine on the user's ledger, closed at the end; arguments as `answers.answer`. `teacher` is to be asked."""
+    check_engine(engine, filter(None, [teacher]))
     spending = Spending(load_prices(prices), budget_usd)
-    engine = Engine(
-        Ledger(Path(ledger).expanduser() if ledger else default_path()),
+    found = open_engine(
+        engine,
+        Path(ledger).expanduser() if ledger else default_path(),
         concurrency,
         spending=spending,
         requests_per_minute=requests_per_minute,
         tokens_per_minute=tokens_per_minute,
     )
     try:
-        yield engine
+        yield found
     finally:
-        engine.close()
+        found.close()
 
 
 def check_counts(**counts: int | None) -> None:

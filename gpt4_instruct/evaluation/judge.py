@@ -51,6 +51,7 @@ def judge(
     prices: str | Path | None = None,
     dry_run: bool = False,
     overwrite: bool = False,
+    engine: str = "local",
 ) -> JudgeResult:
     """Has a teacher score a model's answers beside those of a baseline, from 1 to 10.
 
@@ -77,6 +78,7 @@ def judge(
         ledger, concurrency, requests_per_minute, tokens_per_minute, budget_usd, prices: as `answers.answer`.
         dry_run: count what would be asked and what it would cost, and send nothing.
         overwrite: write the file anew if it is there. It is not needed to ask again for what failed.
+        engine: as `answers.answer`.
 
     Raises:
         UsageError: an argument cannot work, or `out` or its summary would take the place of a file that is read.
@@ -107,8 +109,9 @@ def judge(
         return estimate_all(judging, [group], ledger, prices, overwrite=overwrite)[0]
     started = time.monotonic()
     begin(judging, [group], overwrite=overwrite)
-    with opened(ledger, concurrency, requests_per_minute, tokens_per_minute, budget_usd, prices) as engine:
-        (found,) = judge_all(engine, judging, [group], started)
+    limits = (ledger, concurrency, requests_per_minute, tokens_per_minute, budget_usd, prices)
+    with opened(*limits, engine, judging.teacher) as running:
+        (found,) = judge_all(running, judging, [group], started)
     return found
 
 

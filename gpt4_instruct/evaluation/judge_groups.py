@@ -84,6 +84,7 @@ def judge_groups(
     prices: str | Path | None = None,
     dry_run: bool = False,
     overwrite: bool = False,
+    engine: str = "local",
 ) -> GroupsResult:
     """Has a teacher score the answers of each rank beside those of a baseline.
 
@@ -96,6 +97,7 @@ def judge_groups(
         out: the folder; it is made if it is not there.
         mode, orders, language, references, retries, max_tokens, limit: as `judge.judge`.
         ledger, concurrency, requests_per_minute, tokens_per_minute, budget_usd, prices, dry_run, overwrite: likewise.
+        engine: as `answers.answer`.
 
     Raises:
         UsageError: the answers are not ranked, or an argument cannot work. All others: as `judge.judge`.
@@ -121,8 +123,9 @@ def judge_groups(
         counted = dict(zip(groups, estimate_all(judging, every, ledger, prices, overwrite=overwrite), strict=True))
         return GroupsResult(folder, counted, estimate=counted[_UNRANKED].estimate)
     begin(judging, every, overwrite=overwrite, summary=folder / _SUMMARY)
-    with opened(ledger, concurrency, requests_per_minute, tokens_per_minute, budget_usd, prices) as engine:
-        found = dict(zip(groups, judge_all(engine, judging, every, started, folder / _SUMMARY), strict=True))
+    limits = (ledger, concurrency, requests_per_minute, tokens_per_minute, budget_usd, prices)
+    with opened(*limits, engine, judging.teacher) as running:
+        found = dict(zip(groups, judge_all(running, judging, every, started, folder / _SUMMARY), strict=True))
     last = found[_UNRANKED]
     result = GroupsResult(folder, found, _warnings(found), last.asked, last.reused, last.seconds, last.cost_usd)
     write_json(

@@ -160,9 +160,17 @@ def judge_all(
     Raises:
         Gpt4InstructError: as `judge.judge`.
     """
-    tasks = [(group, pair) for group in groups for pair in group.paired.pairs]
+    tasks = [(pair, _earlier(group, pair)) for group in groups for pair in group.paired.pairs]
     outcomes = iter(
-        ask_all(engine, judging.teacher, tasks, lambda task: _asks(judging, *task), judging.sampling, "judging")
+        ask_all(
+            engine,
+            judging.teacher,
+            tasks,
+            lambda task: judging.asks(*task),
+            judging.sampling,
+            "judging",
+            lambda task: task[0].question,
+        )
     )
     results = []
     if summary is not None:
@@ -220,7 +228,11 @@ def _summary(judging: Judging, group: Group, result: JudgeResult) -> dict[str, A
 
 
 def _asks(judging: Judging, group: Group, pair: Pair) -> list[Ask[tuple[float, ...]]]:
-    return judging.asks(pair, (group.earlier or {}).get(pair.id, ()))
+    return judging.asks(pair, _earlier(group, pair))
+
+
+def _earlier(group: Group, pair: Pair) -> Sequence[int]:
+    return (group.earlier or {}).get(pair.id, ())
 
 
 def _doubts(judging: Judging, found: Mapping[str, Any]) -> list[str]:

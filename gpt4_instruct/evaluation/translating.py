@@ -82,6 +82,7 @@ def translate(
     budget_usd: float | None = None,
     prices: str | Path | None = None,
     overwrite: bool = False,
+    engine: str = "local",
 ) -> TranslateResult:
     """Has a teacher translate questions, or answers with their questions, into Chinese.
 
@@ -98,6 +99,7 @@ def translate(
         limit: most lines; all by default.
         ledger, concurrency, requests_per_minute, tokens_per_minute, budget_usd, prices: as `answers.answer`.
         overwrite: write the file anew if it is there.
+        engine: as `answers.answer`.
 
     Raises:
         UsageError: an argument cannot work.
@@ -118,14 +120,16 @@ def translate(
     check_writable(file, summary_path(file))
     counts: Counter[str] = Counter()
     failed: Counter[str] = Counter()
-    with opened(ledger, concurrency, requests_per_minute, tokens_per_minute, budget_usd, prices) as engine:
+    limits = (ledger, concurrency, requests_per_minute, tokens_per_minute, budget_usd, prices)
+    with opened(*limits, engine, translator) as running:
         found = ask_all(
-            engine,
+            running,
             translator,
             lines,
             lambda line: [ask for _, ask in asks_of(line, retries)],
             sampling,
             "translating",
+            lambda line: str(line["instruction"]),
         )
         with replacing(file) as temporary:
             with temporary.open("w", encoding="utf-8") as content:
@@ -139,10 +143,10 @@ def translate(
                 answers=counts["answers"],
                 failed=dict(failed.most_common()),
                 without_chinese=counts["without_chinese"],
-                asked=engine.asked,
-                reused=engine.reused,
+                asked=running.asked,
+                reused=running.reused,
                 seconds=round(time.monotonic() - started, 1),
-                cost_usd=None if engine.spending.unpriced else round(engine.spending.spent_usd, 6),
+                cost_usd=None if running.spending.unpriced else round(running.spending.spent_usd, 6),
             )
             facts = {name: getattr(result, name) for name in TranslateResult.__dataclass_fields__ if name != "file"}
             who = {"spec": translator.spec, "endpoint": translator.endpoint, "model": translator.model}

@@ -13,9 +13,10 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 from gpt4_instruct.errors import (
@@ -24,16 +25,19 @@ from gpt4_instruct.errors import (
     RunStoppedError,
     TeacherError,
     TransientError,
+    UsageError,
 )
 from gpt4_instruct.generation.batches import Batches, number
 from gpt4_instruct.generation.delays import PATIENT_ATTEMPTS, delay_s
 from gpt4_instruct.generation.ledger import Ledger
 from gpt4_instruct.generation.limiter import Lane
 from gpt4_instruct.generation.pricing import Spending, answer_tokens, load_prices, prompt_tokens
+from gpt4_instruct.generation.shards import take_over
 from gpt4_instruct.records import Answer, Request, content_key
+from gpt4_instruct.registry import find
 from gpt4_instruct.teachers.base import BatchTeacher, Response, Teacher, read
 
-__all__ = ["Deferred", "Engine"]
+__all__ = ["Deferred", "Engine", "check_engine", "open_engine"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -62,6 +66,38 @@ class _Stop(Exception):
     """The run is ending: what has not been sent yet is not sent any more."""
 
 
+def open_engine(engine: str, ledger: Path, concurrency: int | None = None, **options: Any) -> Engine:
+    """The engine that a text names, on a ledger.
+
+    Args:
+        engine: ``"local"``, ``"ray"``, ``"ray:ADDRESS"``, or another one of the registry's.
+        ledger: the file.
+        concurrency: as `Engine`, and so are the options.
+
+    Raises:
+        UsageError: it cannot be had as written, or is not reached.
+        UnknownNameError: there is no such engine.
+        LedgerError: the ledger cannot be used.
+    """
+    name, _, address = engine.partition(":")
+    found: Engine = find("engines", name)(address).open(ledger, concurrency, **options)
+    return found
+
+
+def check_engine(engine: str, teachers: Iterable[Teacher]) -> None:
+    """Finds what cannot work before anything is opened.
+
+    Raises:
+        UsageError: a teacher answers by the batch, which only the local engine collects.
+        UnknownNameError: there is no such engine.
+    """
+    name = engine.partition(":")[0]
+    find("engines", name)
+    batched = next((each.spec for each in teachers if isinstance(each, BatchTeacher)), None)
+    if name != "local" and batched is not None:
+        raise UsageError(f"{batched} answers by the batch, which needs the local engine: leave engine (--engine) out")
+
+
 class Engine:
     """Asks teachers on behalf of one run.
 
@@ -71,7 +107,12 @@ class Engine:
         spending: what the run may spend, and counts what it does.
         requests_per_minute: most requests sent to each model; by default what the endpoint allows.
         tokens_per_minute: likewise, prompt and answer.
+
+    Attributes:
+        spreads: `spread` has others do the work.
     """
+
+    spreads = False
 
     def __init__(
         self,
@@ -300,16 +341,21 @@ class Engine:
         name = (teacher.endpoint, teacher.model)
         lane = self._lanes.get(name)
         if lane is None:
-            shared = f"{teacher.endpoint} {teacher.model}"
-            lane = self._lanes[name] = Lane(
-                max(1, self._concurrency or teacher.concurrency),
-                lambda: self.ledger.quota(shared),
-                lambda quota: self.ledger.save_quota(shared, quota),
-                *self._per_minute,
-                remote=teacher.endpoint.startswith("http"),
-                alone=not self.ledger.living(),
-            )
+            most = max(1, self._concurrency or teacher.concurrency)
+            lane = self._lanes[name] = self.make_lane(*name, most)
         return lane
+
+    def make_lane(self, endpoint: str, model: str, most: int) -> Lane:
+        """The way to a model, with at most so many requests in flight."""
+        shared = f"{endpoint} {model}"
+        return Lane(
+            most,
+            lambda: self.ledger.quota(shared),
+            lambda quota: self.ledger.save_quota(shared, quota),
+            *self._per_minute,
+            remote=endpoint.startswith("http"),
+            alone=not self.ledger.living(),
+        )
 
     def quota_used(self) -> float | None:
         """Share of the tightest known limit that is taken, 0 to 1."""
@@ -393,6 +439,7 @@ class Engine:
         """
         if self._streaming or self._failure or self._interrupted:
             raise RuntimeError("an Engine serves one stream at a time, and none after one that failed: make another")
+        take_over(self.ledger)
         self.ledger.join()
         self._streaming = True
         self._stopping.clear()
@@ -505,6 +552,28 @@ class Engine:
                 results.put(error)
             finally:
                 results.put(None)
+
+    def spread(
+        self,
+        job: Callable[[Engine, Sequence[T]], Iterable[R]],
+        items: Iterable[T],
+        key: Callable[[T], str],
+        what: str,
+        total: Callable[[], int | None] = lambda: None,
+    ) -> Iterator[R]:
+        """Has a job done for all items, by parts where an engine has several workers; here all at once.
+
+        Args:
+            job: gives a result for each item, in order, and asks by the engine that it is given.
+            items: what it is about.
+            key: items whose requests may be equal have the same one, and come to the same worker.
+            what: for a progress bar.
+            total: how many items there are, where that is known.
+
+        Yields:
+            the results, in the order of the items.
+        """
+        yield from job(self, list(items))
 
     def close(self) -> None:
         """Closes the ledger; one that an abandoned thread still uses is closed by that, at its end."""

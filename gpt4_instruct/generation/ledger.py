@@ -75,6 +75,18 @@ _STEPS = {
     ),
 }
 
+_KNOWN = (
+    "key, teacher, endpoint, model, state, attempts, request, response, error, updated, unknown_attempts, "
+    "prompt_tokens, completion_tokens, by_batch"
+)
+# A response that was taken from here, to be at hand there, is as old as the one here, and changes nothing.
+_ABSORB = f"""
+INSERT INTO requests ({_KNOWN}) SELECT {_KNOWN} FROM part.requests WHERE true ON CONFLICT (key) DO UPDATE SET
+    state = excluded.state, response = excluded.response, error = excluded.error, updated = excluded.updated,
+    attempts = attempts + excluded.attempts, unknown_attempts = unknown_attempts + excluded.unknown_attempts,
+    prompt_tokens = excluded.prompt_tokens, completion_tokens = excluded.completion_tokens, by_batch = excluded.by_batch
+WHERE state != 'settled' OR (excluded.state = 'settled' AND excluded.updated > updated)"""
+
 
 def default_path() -> Path:
     """``$GPT4_INSTRUCT_HOME/ledger.sqlite3``, by default under ``~/.gpt4_instruct``: one ledger for all builds."""
@@ -236,6 +248,11 @@ class Ledger:
             found = self._db.execute(query, (key,)).fetchone()
         return None if found is None else str(found[0])
 
+    def row(self, key: str) -> dict[str, Any] | None:
+        """What is known of a settled request, as another ledger's `take` wants it; none where it is not settled."""
+        found = next(self.query(f"SELECT {_KNOWN} FROM requests WHERE key = ? AND state = 'settled'", (key,)), None)
+        return None if found is None else dict(zip(_KNOWN.split(", "), found, strict=True))
+
     def claim(self, key: str, request: Request, content: str, teacher: str, *, intent: bool = False) -> bool:
         """Makes a request this run's, to be sent at once; false where it is settled, or another's.
 
@@ -334,6 +351,23 @@ class Ledger:
                 ),
             )
         )
+
+    def absorb(self, path: Path) -> None:
+        """Takes over all that a part of this ledger knows, one that a worker of this run kept and nobody uses any more.
+
+        What was sent and lost is added to what is known to be lost here; of two responses, the later one stays.
+
+        Args:
+            path: of the part, a ledger that was closed, or whose dead runs were buried.
+        """
+        self.commit()
+        with self._errors():
+            self._db.execute("ATTACH DATABASE ? AS part", (str(path),))
+            try:
+                with self._transaction():
+                    self._db.execute(_ABSORB)
+            finally:
+                self._db.execute("DETACH DATABASE part")
 
     # --- batches ----------------------------------------------------------------------------------------------------
 

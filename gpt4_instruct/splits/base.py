@@ -42,8 +42,8 @@ from gpt4_instruct.errors import (
     TransientError,
     UsageError,
 )
-from gpt4_instruct.generation.engine import Engine
-from gpt4_instruct.generation.ledger import Ledger, default_path
+from gpt4_instruct.generation.engine import Engine, check_engine, open_engine
+from gpt4_instruct.generation.ledger import default_path
 from gpt4_instruct.generation.pricing import Spending, load_prices
 from gpt4_instruct.progress import progress
 from gpt4_instruct.records import (
@@ -112,6 +112,7 @@ class Split(datasets.ArrowBasedBuilder, ABC):  # type: ignore[misc]
         self.extended = 0  # answers of the run that were asked for again with more room
         self._connected: dict[str, Teacher] = {}
         self.stages: list[Stage] = [] if self.as_released else self.make_stages()
+        check_engine(settings.engine, (each for stage in self.stages for each in teachers_of(stage)))
         self.identity = self._identity()
         digest = hashlib.sha256(json.dumps(self.identity).encode()).hexdigest()[:16]
         super().__init__(cache_dir=cache_dir, config_name=self.NAME, identity_hash=digest, **config)
@@ -241,9 +242,9 @@ class Split(datasets.ArrowBasedBuilder, ABC):  # type: ignore[misc]
         started = time.monotonic()
         settings = self.settings
         spending = Spending(load_prices(settings.prices), settings.budget_usd)
-        ledger = Ledger(self.ledger_path())
-        engine = Engine(
-            ledger,
+        engine = open_engine(
+            settings.engine,
+            self.ledger_path(),
             settings.concurrency,
             spending=spending,
             requests_per_minute=settings.requests_per_minute,
@@ -286,7 +287,7 @@ class Split(datasets.ArrowBasedBuilder, ABC):  # type: ignore[misc]
         if unanswered:
             raise IncompleteError(
                 f"{len(unanswered)} of {rows + reasons.total() + len(unanswered)} rows have no answer (last: "
-                f"{unanswered[-1]}); the others are in {ledger.path}: run the same command again to go on"
+                f"{unanswered[-1]}); the others are in {engine.ledger.path}: run the same command again to go on"
             )
         self._write_facts(
             folder,

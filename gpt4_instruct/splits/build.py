@@ -77,6 +77,7 @@ def build(
     prices: str | Path | None = None,
     language: str | None = None,
     recipe: str | None = None,
+    engine: str = "local",
 ) -> BuildResult:
     """Builds a split into a folder shaped like a Hub dataset repository, beside what is in there already.
 
@@ -114,6 +115,9 @@ def build(
         language: of the rows of self_instruct: ``"en"`` (the default), ``"zh"``, or ``"both"`` for pairs.
         recipe: how self_instruct invents tasks: ``"gpt4-instruct"`` (the default), ``"alpaca"`` or
             ``"self-instruct"``.
+        engine: who has the work done: ``"local"``, this process; ``"ray"``, a Ray cluster: the one that ``RAY_ADDRESS``
+            names, or one on this computer; ``"ray:ADDRESS"``, such as ``ray:auto`` or ``ray:HOST:6379``. All machines
+            of a cluster must see the ledger's folder. The rows are the same.
 
     Returns:
         what was done. It may hold no rows, when all were rejected.
@@ -151,6 +155,7 @@ def build(
         prices=prices,
         language=language,
         recipe=recipe,
+        engine=engine,
     )
     with building(folder, split, overwrite=overwrite) as scratch:
         prepared = scratch / "split"

@@ -39,6 +39,7 @@ class Translate(Stage):
     """
 
     name = "translate"
+    changes_task = True
 
     def __init__(self, translator: Teacher, seed: int | None) -> None:
         self.translator = translator

@@ -45,6 +45,7 @@ class SplitConfig(datasets.BuilderConfig):  # type: ignore[misc]
         recipe: how tasks are invented (Self-Instruct), a name in `self_instruct_recipes.RECIPES`.
         budget_usd: the most this run may spend, on batches of earlier runs that come in, too; none for no cap.
         prices: a price file laid over the packaged one.
+        engine: who has the work done: ``"local"``, ``"ray"`` or ``"ray:ADDRESS"``.
     """
 
     source: Any = "seeds"
@@ -68,6 +69,7 @@ class SplitConfig(datasets.BuilderConfig):  # type: ignore[misc]
     prices: Any = None
     language: str | None = None
     recipe: str | None = None
+    engine: str = "local"
 
     @property
     def as_released(self) -> bool:

@@ -4,6 +4,9 @@
 
 Where a teacher answers by the batch, the rows are gone through several times: what is asked is collected until nothing
 more can be, batches get the answers, and so on; the last time, every answer is in the ledger.
+
+Where the engine has workers, they get the rows in parts; rows of the same task are in the same one, so that what they
+ask is asked once. Then windows are the gate: no more rows at a time than may still be accepted.
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import islice
 from typing import Any
 
 from gpt4_instruct.errors import RequestRefusedError, TransientError
@@ -65,6 +70,42 @@ class _Gate:
         self._places.release()
 
 
+def _nobody(teacher: Teacher, request: Request, answer: Answer) -> None:
+    """Nobody wants to be told."""
+
+
+def _task(outcome: Outcome) -> str:
+    """What all that may be asked about a row depends on."""
+    if not isinstance(outcome, Row):
+        return getattr(outcome, "id", "")
+    task = outcome.instruction
+    return f"{task.instruction}\n\n{task.input}"
+
+
+def _do(
+    stages: Sequence[Stage], extend: bool, tells: bool, engine: Engine, rows: Sequence[Outcome]
+) -> Iterator[tuple[Outcome, int, list[tuple[Request, Answer]]]]:
+    """What a worker does: what became of each row, the answers that were extended, and those that are to be told."""
+    told: list[tuple[Request, Answer]] = []
+
+    def tell(teacher: Teacher, request: Request, answer: Answer) -> None:
+        told.append((request, answer))
+
+    def under_way() -> Iterator[Row | Reject]:
+        return (row for row in rows if not isinstance(row, TransientError))
+
+    run = Run(stages, engine, under_way, lambda: len(rows), extend=extend, told=tell if tells else _nobody)
+    outcomes = run.outcomes("", lambda outcome: None)
+    extended = 0
+    for row in rows:
+        outcome = row if isinstance(row, TransientError) else next(outcomes, None)
+        if outcome is None:  # the run is ending
+            return
+        found, told[:] = told[:], []
+        yield outcome, run.extended - extended, found
+        extended = run.extended
+
+
 class Run:
     """Takes rows through stages.
 
@@ -88,7 +129,7 @@ class Run:
         *,
         accept: int | None = None,
         extend: bool = False,
-        told: Callable[[Teacher, Request, Answer], None] = lambda teacher, request, answer: None,
+        told: Callable[[Teacher, Request, Answer], None] = _nobody,
     ) -> None:
         self.stages = stages
         self.engine = engine
@@ -112,6 +153,11 @@ class Run:
             self._collect(name)
             self.engine.reused = reused
         self.extended = 0
+        if self.engine.spreads:
+            for found in self._windows(name):
+                done(found)
+                yield found
+            return
         accepted = 0
         for outcome in self._pass(done):
             # All answers are here by now. If one is not, its row is not lost: it has no answer.
@@ -119,6 +165,41 @@ class Run:
             accepted += isinstance(outcome, Row)
             if accepted == self.accept:
                 return
+
+    def _windows(self, name: str) -> Iterator[Outcome]:
+        """What became of each row, by the engine's workers."""
+        rows = iter(self.rows())
+        wanted = self.accept
+        while wanted is None or wanted > 0:
+            window = rows if wanted is None else list(islice(rows, wanted))
+            if not window:
+                return
+            for outcome in self._through(window, name):
+                if wanted is not None:
+                    wanted -= not isinstance(outcome, Reject)
+                yield outcome
+            if wanted is None:
+                return
+
+    def _through(self, rows: Iterable[Outcome], name: str) -> Iterable[Outcome]:
+        """Takes rows through all stages, with a new division into parts wherever a stage has changed their tasks."""
+        stages: list[Stage] = []
+        for number, stage in enumerate(self.stages, start=1):
+            stages.append(stage)
+            if stage.changes_task or number == len(self.stages):
+                rows = self._group(stages, rows, name)
+                stages = []
+        return rows
+
+    def _group(self, stages: list[Stage], rows: Iterable[Outcome], name: str) -> Iterator[Outcome]:
+        tells = self.told is not _nobody
+        teachers = {(each.endpoint, each.model): each for stage in stages for each in teachers_of(stage)}
+        job = partial(_do, stages, self.extend, tells)
+        for outcome, extended, told in self.engine.spread(job, rows, _task, name, self.total):
+            self.extended += extended
+            for request, answer in told:
+                self.told(teachers[request.endpoint, request.model], request, answer)
+            yield outcome
 
     def _collect(self, name: str) -> None:
         """Gets every answer that is given by the batch into the ledger."""

@@ -21,9 +21,11 @@ class Stage(ABC):
 
     Attributes:
         name: stands in the rejects.
+        changes_task: the rows that it accepts may have another task than before, perhaps one that other rows have, too.
     """
 
     name: str
+    changes_task = False
 
     @abstractmethod
     def requests(self, row: Row) -> list[tuple[Teacher, Request]]:

@@ -57,12 +57,14 @@ class Teacher(ABC):
         endpoint: where it answers, without credentials; part of a request's identity.
         model: which model exactly; part of a request's identity, so it changes when the weights do.
         concurrency: how many requests the engine keeps in flight unless told otherwise.
+        written: what `connect` made it of, so that another computer can make the same; none where somebody else did.
     """
 
     spec: str
     endpoint: str
     model: str
     concurrency: int = 32
+    written: str | None = None
 
     @abstractmethod
     async def ask(self, request: Request) -> str | Response:
@@ -166,6 +168,7 @@ def connect(teacher: str | Teacher) -> Teacher:
     found = find("teachers", name)(argument)
     if not isinstance(found, Teacher):
         raise UsageError(f"the teacher {name!r} is registered, but is a {type(found).__name__}, not a Teacher")
+    found.written = teacher
     return found
 
 

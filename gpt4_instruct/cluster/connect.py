@@ -1,0 +1,127 @@
+"""Joins a Ray cluster, or starts one on this computer, and says in a line what is wrong where neither works."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import socket
+from urllib.parse import urlsplit
+
+from gpt4_instruct.errors import MissingExtraError, RunStoppedError, UsageError
+
+__all__ = ["address", "join", "leave", "node_of_driver", "told", "workers_of"]
+
+_REACH_S = 10.0
+_PLACE = re.compile(r"\bip=([^,)\s]+)")
+_MISSING = re.compile(r"ModuleNotFoundError: No module named '([^']+)'")
+# Ray reports how it is used unless it is told not to, before it starts.
+_QUIET = {"RAY_USAGE_STATS_ENABLED": "0"}
+
+
+def join(address: str) -> bool:
+    """Joins the cluster at an address; a process that is in one already stays there.
+
+    Args:
+        address: as Ray has it: ``HOST:PORT``, ``ray://HOST:PORT`` or ``auto``; empty for ``RAY_ADDRESS``, or else for
+            a cluster on this computer, which is started.
+
+    Returns:
+        whether it was started, so that `leave` ends it.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        UsageError: there is no cluster there.
+    """
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+    except ImportError:
+        raise MissingExtraError("the engine ray", "ray", "ray") from None
+    if ray.is_initialized():
+        return False
+    where = address or os.environ.get("RAY_ADDRESS") or "local"
+    _reach(where)
+    try:
+        own = {"include_dashboard": False} if where == "local" else {}
+        ray.init(address=where, log_to_driver=False, logging_level=logging.ERROR, **own)
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        raise UsageError(f"no Ray cluster at {where} ({_first_line(error)}): 'ray start --head' starts one") from None
+    return where == "local"
+
+
+def _reach(address: str) -> None:
+    """Raises UsageError where nobody listens: Ray itself would try for a minute."""
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if address in {"local", "auto"}:
+        return
+    if not parts.hostname or port is None:
+        known = "ray:HOST:6379, ray:ray://HOST:10001 or ray"
+        raise UsageError(f"{address!r} is no address of a Ray cluster: write {known}")
+    try:
+        socket.create_connection((parts.hostname, port), timeout=_REACH_S).close()
+    except OSError as error:
+        raise UsageError(
+            f"no Ray cluster at {address} ({error.strerror or error}): 'ray start --head' starts one there"
+        ) from None
+
+
+def leave(started: bool) -> None:
+    """Ends a cluster that was started by `join`; one that was joined is left as it is."""
+    import ray
+
+    if started and ray.is_initialized():
+        ray.shutdown()
+
+
+def workers_of() -> int:
+    """How many workers the cluster has room for: one a CPU."""
+    import ray
+
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return max(1, int(resources.get("CPU", 1)))
+
+
+def address() -> str:
+    """The address of the machine that this process is on."""
+    import ray
+
+    return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
+
+
+def node_of_driver() -> str:
+    """The node on which this process is; by Ray's client, the head's."""
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def told(error: Exception) -> Exception:
+    """What Ray says of a worker, as an error of ours where it is one that users can do something about.
+
+    Args:
+        error: what `ray.get` raised.
+    """
+    text = str(error)
+    place = _PLACE.search(text)
+    where = f"the worker on {place[1]}" if place else "a worker"
+    if missing := _MISSING.search(text):
+        name = missing[1].partition(".")[0]
+        cure = (
+            "pip install gpt4-instruct there, of the same version"
+            if name == "gpt4_instruct"
+            else f"install {name} there, too"
+        )
+        return RunStoppedError(f"{where} has no module {missing[1]!r}: {cure}")
+    cause = getattr(error, "cause", None)
+    return RunStoppedError(f"{where} failed: {_first_line(cause or error)}")
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:300] if lines else type(error).__name__

@@ -1,0 +1,179 @@
+"""The engine of a run on a cluster: its items go to workers in parts, and come back in order.
+
+    items ──▶ parts, by what may be asked equally ──▶ a task of Ray's for each: an engine, a ledger of the part
+          ──▶ results, merged in the items' order; the ledgers of the parts, taken over by the run's
+
+A task whose worker or machine is lost is begun anew by Ray, on what the part's ledger has. Each part is an ordinary
+run: stages, checks, retries and the recording of answers are those of one machine.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gpt4_instruct.cluster.ask import do_part
+from gpt4_instruct.cluster.connect import join, leave, node_of_driver, told, workers_of
+from gpt4_instruct.cluster.packing import environment, pack
+from gpt4_instruct.cluster.partitions import merged, scatter
+from gpt4_instruct.cluster.permits import Permits, State, Work
+from gpt4_instruct.errors import InterruptedRunError
+from gpt4_instruct.generation.engine import Engine
+from gpt4_instruct.generation.ledger import Ledger
+from gpt4_instruct.generation.shards import absorb_all, alone_on, shards_of
+from gpt4_instruct.progress import progress
+
+__all__ = ["ClusterEngine"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_PARTS_A_WORKER = 2  # so that a worker with short rows is not idle for long at the end
+_MOST_PARTS = 256  # files that are open at once
+_RETRIES = 100  # of a part whose worker was lost: machines that may be taken away at any time are
+_LOOK_S = 0.2
+
+
+class ClusterEngine(Engine):
+    """Has work done by the workers of a Ray cluster.
+
+    Args:
+        address: see `connect.join`.
+        ledger: the file; all machines must see its folder.
+        concurrency: requests in flight for each model, in the whole cluster; by default the teacher's own number for
+            each worker.
+        **options: as `Engine`.
+
+    Raises:
+        MissingExtraError, UsageError: there is no Ray, or no cluster.
+        LedgerError: the ledger cannot be used, or another run has it in parts.
+    """
+
+    spreads = True
+
+    def __init__(self, address: str, ledger: Path, concurrency: int | None = None, **options: Any) -> None:
+        with ExitStack() as stack:
+            stack.callback(leave, join(address))
+            import ray
+
+            stack.enter_context(alone_on(ledger))
+            opened = Ledger(ledger)
+            stack.callback(opened.close)
+            super().__init__(opened, concurrency, **options)
+            absorb_all(opened, shards_of(ledger))
+            stack.callback(absorb_all, opened, shards_of(ledger))
+            self._workers = workers_of()
+            self._name = f"gpt4-instruct-{uuid.uuid4().hex[:12]}"
+            place = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node_of_driver(), soft=False)
+            hire = ray.remote(Permits).options(
+                name=self._name, num_cpus=0, scheduling_strategy=place, max_concurrency=10_000
+            )
+            self._permits: Any = hire.remote(
+                ledger.resolve(),
+                self._workers,
+                concurrency,
+                self.spending.prices,
+                self.spending.most_usd,
+                *self._per_minute,
+            )
+            stack.callback(lambda: ray.kill(self._permits))
+            self._tasks: list[Any] = []
+            stack.callback(self._end)
+            self._closing = stack.pop_all()
+        self._quota_used: float | None = None
+        self._spreads = 0
+
+    def spread(
+        self,
+        job: Callable[[Engine, Sequence[T]], Iterable[R]],
+        items: Iterable[T],
+        key: Callable[[T], str],
+        what: str,
+        total: Callable[[], int | None] = lambda: None,
+    ) -> Iterator[R]:
+        """Has a job done for all items by the workers. See `Engine.spread`.
+
+        The job must be such as `packing.pack` takes, items and results such as `pickle` does.
+
+        Raises:
+            Gpt4InstructError: what a worker met; every answer is in the ledger.
+            InterruptedRunError: Ctrl-C was pressed.
+        """
+        self._spreads += 1  # the items of one may be the results of another, which are read meanwhile
+        folder = shards_of(self.ledger.path) / str(self._spreads)
+        parts = min(_MOST_PARTS, _PARTS_A_WORKER * self._workers)
+        counts = scatter(items, key, folder, parts)
+        try:
+            self._run_parts(job, folder, counts, what)
+            yield from merged(folder, counts)
+        finally:
+            absorb_all(self.ledger, folder)
+
+    def _run_parts(self, job: Any, folder: Path, counts: dict[str, int], what: str) -> None:
+        import ray
+
+        work = Work(
+            pack(job),
+            environment(),
+            str(Path.cwd()),
+            self.spending.prices,
+            self.spending.most_usd,
+            self._concurrency,
+        )
+        ray.get(self._permits.prepare.remote(work))
+        task = ray.remote(do_part).options(max_retries=_RETRIES, num_cpus=1, scheduling_strategy="SPREAD")
+        largest_first = sorted(counts, key=lambda name: -counts[name])
+        self._tasks = [task.remote(self._name, str(folder), name, counts[name]) for name in largest_first]
+        failure: Exception | None = None
+        with (
+            self._interruptible(),
+            progress(lambda: sum(counts.values()), f"{what}: on the cluster", "row", leave=False) as bar,
+        ):
+            stopping = False
+            while self._tasks:
+                done, self._tasks = ray.wait(self._tasks, timeout=_LOOK_S)
+                for each in done:
+                    try:
+                        ray.get(each)
+                    except ray.exceptions.RayError as error:
+                        failure = failure or told(error)
+                if (self._stopping.is_set() or failure is not None) and not stopping:
+                    stopping = True
+                    ray.get(self._permits.stop.remote())
+                state = self._look()
+                bar.n = state.rows
+                bar.refresh()
+        if state.error or failure:
+            raise state.error or failure  # type: ignore[misc]
+        if self._interrupted:
+            raise InterruptedRunError(
+                f"stopped by Ctrl-C; every answer so far is in {self.ledger.path}: run the same command again to go on"
+            )
+
+    def _look(self) -> State:
+        import ray
+
+        state: State = ray.get(self._permits.state.remote())
+        self.asked, self.reused, self._sending = state.asked, state.reused, state.in_flight
+        self.spending.spent_usd, self.spending.unpriced = state.spent_usd, state.unpriced
+        self._quota_used = state.quota_used
+        return state
+
+    def quota_used(self) -> float | None:
+        """Share of the tightest known limit that is taken by the whole cluster, 0 to 1."""
+        return self._quota_used
+
+    def _end(self) -> None:
+        """Ends tasks that are still under way: their caller does not wait for them any more."""
+        import ray
+
+        for each in self._tasks:
+            with suppress(ray.exceptions.RayError, ValueError):
+                ray.cancel(each, force=True)
+
+    def close(self) -> None:
+        """Ends what is under way, takes over what the workers' ledgers have, and leaves the cluster."""
+        self._closing.close()

@@ -1,0 +1,1 @@
+"""What has the work of a run done: this process, or others on several machines."""
