@@ -28,6 +28,7 @@ import gpt4_instruct.splits.comparison
 import gpt4_instruct.splits.english
 import gpt4_instruct.teachers.openai
 import gpt4_instruct.teachers.openai_batch
+from gpt4_instruct.errors import MissingExtraError
 
 with suppress(ImportError):  # extras
     import accelerate  # noqa: F401
@@ -38,5 +39,8 @@ with suppress(ImportError):  # extras
     import gpt4_instruct.chat
     import gpt4_instruct.evaluation.ranking
     import gpt4_instruct.training.sft  # noqa: F401
+
+with suppress(ImportError, MissingExtraError):
+    import tests.self_instruct_run  # noqa: F401
 
 gc.freeze()  # what is here now is no garbage: forked processes need neither look through it nor copy it
