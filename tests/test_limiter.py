@@ -29,7 +29,7 @@ class _Selector(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None):
         self.loop.now += max(timeout or 0.0, 1e-9)
-        return super().select(0)
+        return []  # nothing from outside comes here
 
 
 class SimulatedLoop(asyncio.SelectorEventLoop):
@@ -153,7 +153,7 @@ def shares(limits: Limits, tally: Counter, began: float, minutes: float) -> tupl
 def test_the_quota_is_used_and_kept(loop, endpoint, latency_s):
     limits = Limits(6_000, 200_000, **endpoint)
     own = {} if limits.headers else {"requests_per_minute": 6_000, "tokens_per_minute": 200_000}
-    minutes, clients = 6, 256
+    minutes, clients = 5, 256
     began = loop.time()
     mean = 150 if latency_s == 10 else 13  # 100 answers a second that take 10 s each would need more than the quota
     tally = simulate(loop, limits, [lane(most=clients, **own)], latency_s, minutes, clients, mean=mean)
@@ -187,8 +187,8 @@ def test_processes_share_one_quota(loop, headers):
     store = Store()
     lanes = [lane(store, most=64, **own) for _ in range(4)]
     began = loop.time()
-    tally = simulate(loop, limits, lanes, 0.2, 6, 64)
-    used, refused = shares(limits, tally, began, 6)
+    tally = simulate(loop, limits, lanes, 0.2, 5, 64)
+    used, refused = shares(limits, tally, began, 5)
     assert used >= 0.97
     assert refused <= 0.001
 
@@ -199,7 +199,7 @@ def test_somebody_else_uses_the_quota_too(loop):
     stranger = [lane(most=8, requests_per_minute=3_000)]
     ours = lane(most=64)
     tally: Counter = Counter()
-    until = loop.time() + 6 * MINUTE_S
+    until = loop.time() + 5 * MINUTE_S
 
     async def both() -> None:
         theirs: Counter = Counter()
@@ -208,7 +208,7 @@ def test_somebody_else_uses_the_quota_too(loop):
 
     loop.run_until_complete(both())
     assert tally["429"] <= 0.15 * tally["answered"]
-    assert len(limits.admitted) >= 0.97 * 6_000 * 6
+    assert len(limits.admitted) >= 0.97 * 6_000 * 5
 
 
 def test_retry_after_holds_everybody_back(loop):
