@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gpt4_instruct.errors import OutputError, UsageError
-from gpt4_instruct.models import find_model, quiet, smollm2_folder, smollm2_identity
+from gpt4_instruct.models import FORMS, find_model, quiet, smollm2_folder, smollm2_identity
 from gpt4_instruct.prompts import render_alpaca
 from gpt4_instruct.storage import read_json
 
@@ -27,18 +27,19 @@ PLAIN = "\ufdd0"  # stands inside what looks like a special token and is none
 _REAL = "\ufdd1"  # stands before one that is
 
 
-def find_writer(model: str) -> tuple[Path, str, str]:
+def find_writer(model: str, forms: str = FORMS) -> tuple[Path, str, str]:
     """Where the files of a model that writes text are, its public name and its exact identity.
 
     Args:
         model: ``"smollm2"``, a folder or GGUF file, or a Hub id ``ORG/NAME``, ``ORG/NAME@REVISION``.
+        forms: how a model may be named, for the error.
 
     Raises:
         UsageError: there is no such model, or it is one that gives scores.
     """
     if model == "smollm2":
         return smollm2_folder(), "SmolLM2-135M-Instruct", smollm2_identity()
-    path, name, identity = find_model(model)
+    path, name, identity = find_model(model, forms)
     config = path / "config.json"
     try:
         kinds = read_json(config).get("architectures") if config.is_file() else None

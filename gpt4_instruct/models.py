@@ -32,11 +32,12 @@ _MODEL_FILES = re.compile(
 )
 
 
-def find_model(argument: str) -> tuple[Path, str, str]:
+def find_model(argument: str, forms: str = FORMS) -> tuple[Path, str, str]:
     """Where a model's files are, its public name and its exact identity, which changes whenever its files do.
 
     Args:
         argument: a folder, a GGUF file, or a Hub id ``ORG/NAME`` or ``ORG/NAME@REVISION``.
+        forms: how a model may be named, for the error.
 
     Raises:
         UsageError: there is no such model, or it is none.
@@ -53,7 +54,7 @@ def find_model(argument: str) -> tuple[Path, str, str]:
         return (path if (path / "config.json").is_file() else ggufs[0]), name, f"{name}@{_fingerprint(files)}"
     hub_id = re.fullmatch(r"(?P<name>\w[\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?", argument)
     if hub_id is None:
-        raise UsageError(f"there is no folder {argument}, and it is no Hub id either: write {FORMS}")
+        raise UsageError(f"there is no folder {argument}, and it is no Hub id either: write {forms}")
     folder = _download(hub_id["name"], hub_id["revision"])
     return folder, hub_id["name"], f"{hub_id['name']}@{folder.name}"
 

@@ -1,9 +1,8 @@
 """Several servers that hold the same model: each request goes to the one that will most likely answer it soonest.
 
-Source of the rule: "shortest expected delay", which in a queue for servers of unequal speed is close to the best there
-is (Banawan and Zahorjan, "Load sharing in heterogeneous queueing systems", INFOCOM 1989). A server that answers
-`rate` tokens a second, all of its requests together, has the next one done after ``(in flight + 1) / rate``, up to a
-factor that is the same for all: what an answer is long.
+The rule is "shortest expected delay", simple and near the best there is for unequal servers (arXiv:1509.03535): a
+server that answers `rate` tokens a second, all of its requests together, is done with one more after
+``(in flight + 1) / rate`` times the length of an answer, which is the same for all.
 
 The rate is learnt from every answer: its own tokens a second, times the requests that were in flight meanwhile. Servers
 batch, so one that is asked little answers less without being slower; that is not held against it (see `Server.learn`).

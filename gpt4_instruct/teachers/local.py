@@ -22,7 +22,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from gpt4_instruct.asking import prompt_ids
 from gpt4_instruct.errors import (
     MissingExtraError,
     RequestRefusedError,
@@ -31,10 +30,10 @@ from gpt4_instruct.errors import (
     UsageError,
 )
 from gpt4_instruct.models import FORMS, find_model, quiet, smollm2_folder, smollm2_identity
-from gpt4_instruct.prompts import is_alpaca, render_alpaca
 from gpt4_instruct.records import Request
 from gpt4_instruct.teachers.base import Teacher, completion
-from gpt4_instruct.teachers.decoding import Draw, parameters
+from gpt4_instruct.teachers.decoding import Draw
+from gpt4_instruct.teachers.prompting import fit
 
 __all__ = ["LocalTeacher"]
 
@@ -42,7 +41,6 @@ __all__ = ["LocalTeacher"]
 # hold of a model of a size that suits them. A batch that does not fit after all is halved.
 _ROWS = {"cpu": 16, "accelerator": 64}
 _TOKENS = {"cpu": 16_384, "accelerator": 65_536}
-_LEAST_ROOM = 256  # tokens for an answer, below which a long prompt is refused
 _GATHER_S = 0.02  # requests of one moment share a batch; a batch takes seconds
 
 
@@ -254,11 +252,8 @@ class _Model:
         if waiting.prompt:
             return
         request = waiting.request
-        waiting.limit = int(parameters(request)["max_tokens"])
         grammar = None
         if request.choices:
-            # A token is at least a byte, and the end is one more: cutting a choice short would make it another.
-            waiting.limit = max(len(choice.encode()) for choice in request.choices) + 1
             grammar = LLMatcher.grammar_from_regex("|".join(re.escape(each) for each in request.choices))
         elif request.schema is not None:
             # The spacing of json.dumps: left free, small models get lost in white space.
@@ -268,23 +263,8 @@ class _Model:
             waiting.matcher = LLMatcher(self.guidance(), grammar, log_level=0)
             if waiting.matcher.is_error():
                 raise RequestRefusedError("bad_schema", " ".join(waiting.matcher.get_error().split()))
-        if self.tokenizer.chat_template:
-            messages = [{"role": role, "content": content} for role, content in request.messages]
-            tokens = prompt_ids(self.tokenizer, messages)
-        else:
-            last = next((message.content for message in reversed(request.messages) if message.role == "user"), "")
-            text = last if is_alpaca(last) else render_alpaca(last)
-            tokens = self.tokenizer(text, split_special_tokens=True)["input_ids"]  # as in training
-        room = self.context - len(tokens)
-        if _LEAST_ROOM <= room < waiting.limit and not request.choices:
-            waiting.limit = room  # most answers are shorter than they may be; one that is not is cut off and says so
-        if room < waiting.limit:
-            raise RequestRefusedError(
-                "too_long",
-                f"{len(tokens)} prompt tokens and {waiting.limit} for the answer do not fit into the model's "
-                f"{self.context}",
-            )
-        waiting.prompt = list(tokens) or [self.pad]
+        tokens, waiting.limit = fit(self.tokenizer, request, self.context)
+        waiting.prompt = tokens or [self.pad]
 
     def choose(self, waiting: Sequence[_Waiting]) -> list[_Waiting]:
         """The next batch: the one that has waited longest, with those most like it in length."""
