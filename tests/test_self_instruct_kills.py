@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import random
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +14,7 @@ from gpt4_instruct.generation.accounting import verify
 from gpt4_instruct.generation.ledger import Ledger
 from tests import exactly_once, self_instruct_run
 from tests.faults import FaultyEndpoint
+from tests.forks import FORKS
 from tests.self_instruct_script import Inventor
 
 SEEDS = [f"Recall what you had for {meal} on your last birthday." for meal in ("lunch", "dinner", "breakfast", "tea")]
@@ -25,13 +25,6 @@ AT_ONCE = 3
 MOST_RUNS = 40
 
 pytestmark = pytest.mark.timeout(300)
-
-
-@pytest.fixture(scope="module")
-def processes():
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.self_instruct_run"])
-    return context
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +41,7 @@ def scripted():
         yield
 
 
-def start(processes, server, folder: Path, seeds: Path, language: str):
+def start(server, folder: Path, seeds: Path, language: str):
     environment = {
         "OPENAI_BASE_URL": server.url,
         "OPENAI_API_KEY": server.key,
@@ -58,7 +51,7 @@ def start(processes, server, folder: Path, seeds: Path, language: str):
     options = {"source": seeds, "out": folder / "out", "teacher": "openai:m", "concurrency": 8, "language": language}
     options["accept"] = LANGUAGES[language]
     (folder / "exit").unlink(missing_ok=True)
-    process = processes.Process(target=self_instruct_run.run, args=(environment, folder / "log", 0.6, options))
+    process = FORKS.Process(target=self_instruct_run.run, args=(environment, folder / "log", 0.6, options))
     process.start()
     return process
 
@@ -74,11 +67,11 @@ def outcome(folder: Path) -> tuple[list[dict], list[dict], dict]:
     return rows, list(map(json.loads, rejects)), facts
 
 
-def follow(processes, server, seeds: Path, folder: Path, language: str, rng: random.Random) -> int:
+def follow(server, seeds: Path, folder: Path, language: str, rng: random.Random) -> int:
     """Runs a build until it ends, killing it on the way; how often."""
     killed = 0
     for _ in range(MOST_RUNS):
-        process = start(processes, server, folder, seeds, language)
+        process = start(server, folder, seeds, language)
         doomed = killed < KILLS and rng.random() < 0.95
         process.join(rng.uniform(0.02, 0.35) if doomed else 60)
         if process.is_alive():
@@ -109,11 +102,11 @@ def check_books(server: FaultyEndpoint, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_killed_at_random_the_dataset_is_the_same_and_nothing_is_asked_twice(processes, seeds, tmp_path, language):
+def test_killed_at_random_the_dataset_is_the_same_and_nothing_is_asked_twice(seeds, tmp_path, language):
     whole = tmp_path / "whole"
     whole.mkdir()
     with FaultyEndpoint(0) as server:
-        process = start(processes, server, whole, seeds, language)
+        process = start(server, whole, seeds, language)
         process.join()
         assert exactly_once.ended(whole / "log") == 0, (whole / "log").read_text()
         assert max(server.billed.values()) == 1
@@ -126,7 +119,7 @@ def test_killed_at_random_the_dataset_is_the_same_and_nothing_is_asked_twice(pro
         folder = tmp_path / str(number)
         folder.mkdir()
         with FaultyEndpoint(number, faults=0.2, hang_s=0.2) as server:
-            killed = follow(processes, server, seeds, folder, language, random.Random(number))
+            killed = follow(server, seeds, folder, language, random.Random(number))
             check_books(server, folder)
         assert outcome(folder) == expected
         return killed
