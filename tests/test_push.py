@@ -188,6 +188,30 @@ def test_nothing_goes_public_without_a_licence_and_consent(hub, client, data):
     assert not hub.repos["datasets/me/open"].private, "what is public stays so"
 
 
+@pytest.mark.parametrize("where", [{"create_pr": True}, {"revision": "next"}], ids=str)
+def test_what_is_not_on_main_makes_nothing_public(hub, client, data, where):
+    repo_id = f"me/secretly{len(hub.repos)}"
+    client.call(push_folder, str(data), repo_id)
+    card, before = data / "README.md", len(writes(hub))
+    card.write_text(card.read_text().replace("license: unknown", "license: cc-by-4.0"))
+    with pytest.raises(UsageError, match="--public shows main to everybody, too"):
+        client.call(push_folder, str(data), repo_id, public=True, accept_terms=True, **where)
+    assert hub.repos[f"datasets/{repo_id}"].private and len(writes(hub)) == before
+
+
+def test_a_pull_request_makes_no_repository(hub, client, data):
+    for dry_run in (False, True):
+        with pytest.raises(UsageError, match="there is no me/mistyped to open a pull request for"):
+            client.call(push_folder, str(data), "me/mistyped", create_pr=True, dry_run=dry_run)
+    assert "datasets/me/mistyped" not in hub.repos
+
+
+@pytest.mark.parametrize("name", ["datasets/me/data", "https://huggingface.co/me/data", "我/数据", "me/", ""])
+def test_a_name_that_the_hub_does_not_take_is_told(data, name):
+    with pytest.raises(UsageError, match="is no name for a repository: OWNER/NAME, or NAME, of at most 96 letters"):
+        push_folder(str(data), name)
+
+
 def test_the_notice_tells_of_all_that_would_be_seen(hub, client, data, tmp_path):
     client.call(push_folder, str(data), "me/seen")
     client.call(build_data, str(tmp_path / "new"), "english", OTHER)
@@ -196,6 +220,7 @@ def test_the_notice_tells_of_all_that_would_be_seen(hub, client, data, tmp_path)
     with pytest.raises(TermsError) as caught:
         client.call(push_folder, str(tmp_path / "new"), "me/seen", public=True)
     assert any(line.startswith("chinese: ") for line in caught.value.notice), "which is there already"
+    assert caught.value.notice[-1].startswith("all else in the repository is seen, too")
 
 
 def test_a_space_is_uploaded_as_it_is(hub, client, tmp_path):

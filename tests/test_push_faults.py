@@ -145,6 +145,14 @@ def test_a_refusal_is_one_line_that_says_what_to_do(hub, client, data, repo_id, 
     assert not is_whole(hub, repo_id)
 
 
+@pytest.mark.parametrize(("step", "status"), [("POST */tag/*", 400), ("PUT */settings", 403)])
+def test_a_refusal_after_the_commit_says_that_it_is_there(hub, client, data, repo_id, step, status):
+    hub.fail(step, status, times=99)
+    with pytest.raises(HubError, match=rf"commit \w{{8}} is published, but the Hub .*\({status}\)"):
+        client.call(push_folder, data, repo_id, public=True, accept_terms=True, tag="v1")
+    assert is_whole(hub, repo_id)
+
+
 def test_a_branch_that_moved_is_read_anew(hub, client, data, repo_id):
     hub.fail("POST */commit/*", 412)
     client.call(push_folder, data, repo_id)

@@ -60,9 +60,10 @@ def push(
     Args:
         folder: a dataset's, a model's (or ``adapter`` in it, for the adapters alone) or a Space's.
         repo_id: ``OWNER/NAME``, or ``NAME`` for one of yours; made if it is not there, and private then.
-        public: everybody may see it: the last step, after the commit. What is public never becomes private here.
+        public: everybody may see all of the repository: the last step, after the commit to ``main``. What is public
+            never becomes private here.
         accept_terms: you have read the terms that come with it; needed where something is or becomes public.
-        create_pr: a pull request instead of a commit on the branch.
+        create_pr: a pull request, to a repository that is there, instead of a commit on the branch.
         revision: a branch, made of ``main`` if it is not there; by default ``main``.
         tag: names the commit, such as ``"v1.0"``.
         message: of the commit; by default it says what was added or changed.
@@ -84,10 +85,15 @@ def push(
         raise UsageError("a pull request is against main: leave --revision out, or --create-pr")
     if create_pr and tag:
         raise UsageError("a pull request has no tag: tag the commit when it is merged")
+    if public and (create_pr or revision not in (None, _MAIN)):
+        raise UsageError("--public shows main to everybody, too: push it there, without --create-pr and --revision")
     try:
         validate_repo_id(repo_id)
-    except HFValidationError as error:
-        raise UsageError(f"{repo_id!r} is no name for a repository: {' '.join(str(error).split())}") from None
+    except HFValidationError:
+        raise UsageError(
+            f"{repo_id!r} is no name for a repository: OWNER/NAME, or NAME, of at most 96 letters from a to z, digits, "
+            "and - _ . between them"
+        ) from None
     contents = read_contents(folder)
     # Before anything goes over the network; what comes from the repository's own card and manifest is there already.
     check_no_secrets({**contents.files, CARD: contents.card.encode(), "the message": (message or "").encode()})
@@ -101,6 +107,10 @@ def push(
             return work.run()
     except KeyboardInterrupt:
         raise InterruptedRunError(f"{work.told}; the same command goes on") from None
+    except HubError as error:
+        if not work.published:
+            raise
+        raise HubError(f"{work.told}, but {error}") from error.__cause__
 
 
 @dataclass(slots=True)
@@ -118,6 +128,7 @@ class _Push:
     message: str | None
     dry_run: bool
     told: str = "nothing is published"  # to whoever interrupts it
+    published: bool = False
 
     def run(self) -> PushResult:
         """Reads, compares and commits, and does so anew where the branch moves under it."""
@@ -149,6 +160,8 @@ class _Push:
 
     def _check(self, remote: Remote, changes: Changes) -> None:
         """What must be right before anything is sent."""
+        if self.create_pr and remote.head is None:
+            raise UsageError(f"there is no {self.repo_id} to open a pull request for: leave --create-pr out")
         tagged = remote.tags.get(self.tag or "")
         if tagged and (changes or tagged != remote.head):
             raise UsageError(f"the tag {self.tag} of {self.repo_id} is on commit {tagged[:8]}: choose another one")
@@ -158,7 +171,10 @@ class _Push:
         if not (self.accept_terms or self.dry_run):
             would = "is" if remote.public else "would be"
             message = f"{self.repo_id} {would} public: --accept-terms says that you have read its terms and may do so"
-            raise TermsError(message, notice(self.contents.kind, changes.facts, changes.card))
+            terms = notice(self.contents.kind, changes.facts, changes.card)
+            if remote.exists and not remote.public:
+                terms.append("all else in the repository is seen, too: its other files, branches and earlier commits")
+            raise TermsError(message, terms)
 
     def _make(self, remote: Remote) -> None:
         """Makes the repository, private, or the branch."""
@@ -206,7 +222,7 @@ class _Push:
 
     def _finish(self, remote: Remote, changes: Changes, commit: str, pull_request: str | None) -> PushResult:
         """Tags the commit, and makes the repository public."""
-        self.told = f"commit {commit[:8]} is published"
+        self.told, self.published = f"commit {commit[:8]} is published", True
         tag, kind = self.tag, self.contents.kind
         if tag and tag not in remote.tags:
             try:
