@@ -226,7 +226,7 @@ class WorkersEngine(Engine):
 
 
 def do_part(name: str, folder: str, part: str, count: int) -> None:
-    """Does a part of a run's work, in a process of the cluster; its results are in the folder then.
+    """Does a part of a run's work, in a process of the cluster; unless the run is ending, its results are there then.
 
     What goes wrong for the run as a whole is told to `Permits`, which stop all workers.
 

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import socket
+from typing import Any
 from urllib.parse import urlsplit
 
 from gpt4_instruct.errors import MissingExtraError, RunStoppedError, UsageError
@@ -27,7 +28,7 @@ def join(address: str) -> bool:
             a cluster on this computer, which is started.
 
     Returns:
-        whether it was started, so that `leave` ends it.
+        whether this process was not in one before, so that `leave` takes it out again.
 
     Raises:
         MissingExtraError: Ray is not installed.
@@ -44,11 +45,11 @@ def join(address: str) -> bool:
     where = address or os.environ.get("RAY_ADDRESS") or "local"
     _reach(where)
     try:
-        own = {"include_dashboard": False} if where == "local" else {}
+        own: dict[str, Any] = {"include_dashboard": False} if where == "local" else {}
         ray.init(address=where, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         raise UsageError(f"no Ray cluster at {where} ({_first_line(error)}): 'ray start --head' starts one") from None
-    return where == "local"
+    return True
 
 
 def _reach(address: str) -> None:
@@ -71,11 +72,11 @@ def _reach(address: str) -> None:
         ) from None
 
 
-def leave(started: bool) -> None:
-    """Ends a cluster that was started by `join`; one that was joined is left as it is."""
+def leave(joined: bool) -> None:
+    """Ends a cluster that was started by `join`, and parts from one that was there, which stays as it is."""
     import ray
 
-    if started and ray.is_initialized():
+    if joined and ray.is_initialized():
         ray.shutdown()
 
 

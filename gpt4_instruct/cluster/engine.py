@@ -3,13 +3,14 @@
     items ──▶ parts, by what may be asked equally ──▶ a task of Ray's for each: an engine, a ledger of the part
           ──▶ results, merged in the items' order; the ledgers of the parts, taken over by the run's
 
-A task whose worker or machine is lost is begun anew by Ray, on what the part's ledger has. Each part is an ordinary
-run: stages, checks, retries and the recording of answers are those of one machine.
+A part whose worker or machine is lost is begun anew elsewhere, on what its ledger has. Each part is an ordinary run:
+stages, checks, retries and the recording of answers are those of one machine.
 """
 
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -20,7 +21,7 @@ from gpt4_instruct.cluster.connect import join, leave, node_of_driver, told, wor
 from gpt4_instruct.cluster.packing import environment, pack
 from gpt4_instruct.cluster.partitions import merged, scatter
 from gpt4_instruct.cluster.permits import Permits, State, Work
-from gpt4_instruct.errors import InterruptedRunError
+from gpt4_instruct.errors import InterruptedRunError, LedgerError
 from gpt4_instruct.generation.engine import Engine
 from gpt4_instruct.generation.ledger import Ledger
 from gpt4_instruct.generation.shards import absorb_all, alone_on, shards_of
@@ -33,7 +34,7 @@ R = TypeVar("R")
 
 _PARTS_A_WORKER = 2  # so that a worker with short rows is not idle for long at the end
 _MOST_PARTS = 256  # files that are open at once
-_RETRIES = 100  # of a part whose worker was lost: machines that may be taken away at any time are
+_TRIES = 100  # of a part whose worker is lost: there are machines that may be taken away at any time
 _LOOK_S = 0.2
 
 
@@ -49,12 +50,16 @@ class ClusterEngine(Engine):
 
     Raises:
         MissingExtraError, UsageError: there is no Ray, or no cluster.
-        LedgerError: the ledger cannot be used, or another run has it in parts.
+        LedgerError: the ledger cannot be used, or another run is using it.
     """
 
     spreads = True
 
     def __init__(self, address: str, ledger: Path, concurrency: int | None = None, **options: Any) -> None:
+        self._quota_used: float | None = None
+        self._spreads = 0
+        self._hurry = False  # whoever presses Ctrl-C twice does not want to wait: the next run takes the parts over
+        self._tasks: dict[Any, str] = {}  # the part of each
         with ExitStack() as stack:
             stack.callback(leave, join(address))
             import ray
@@ -62,9 +67,12 @@ class ClusterEngine(Engine):
             stack.enter_context(alone_on(ledger))
             opened = Ledger(ledger)
             stack.callback(opened.close)
+            if opened.living():
+                raise LedgerError(f"another run uses the ledger {ledger}: wait for it, or name another with --ledger")
             super().__init__(opened, concurrency, **options)
             absorb_all(opened, shards_of(ledger))
-            stack.callback(absorb_all, opened, shards_of(ledger))
+            shards_of(ledger).mkdir(mode=0o700)  # a run that begins now sees that it is not alone
+            stack.callback(self._absorb, shards_of(ledger))
             self._workers = workers_of()
             self._name = f"gpt4-instruct-{uuid.uuid4().hex[:12]}"
             place = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node_of_driver(), soft=False)
@@ -80,11 +88,8 @@ class ClusterEngine(Engine):
                 *self._per_minute,
             )
             stack.callback(lambda: ray.kill(self._permits))
-            self._tasks: list[Any] = []
             stack.callback(self._end)
             self._closing = stack.pop_all()
-        self._quota_used: float | None = None
-        self._spreads = 0
 
     def spread(
         self,
@@ -109,8 +114,12 @@ class ClusterEngine(Engine):
         try:
             self._run_parts(job, folder, counts, what)
             yield from merged(folder, counts)
+        except KeyboardInterrupt:
+            self._hurry = True
+            raise
         finally:
-            absorb_all(self.ledger, folder)
+            self._end()
+            self._absorb(folder)
 
     def _run_parts(self, job: Any, folder: Path, counts: dict[str, int], what: str) -> None:
         import ray
@@ -124,28 +133,44 @@ class ClusterEngine(Engine):
             self._concurrency,
         )
         ray.get(self._permits.prepare.remote(work))
-        task = ray.remote(do_part).options(max_retries=_RETRIES, num_cpus=1, scheduling_strategy="SPREAD")
-        largest_first = sorted(counts, key=lambda name: -counts[name])
-        self._tasks = [task.remote(self._name, str(folder), name, counts[name]) for name in largest_first]
+        # Ray's own retries would come behind the parts that have not begun, with what the lost one held in its hands.
+        task = ray.remote(do_part).options(max_retries=0, num_cpus=1, scheduling_strategy="SPREAD")
+        tries: Counter[str] = Counter()
         failure: Exception | None = None
+        stopping = False
+
+        def begin(part: str) -> None:
+            tries[part] += 1
+            self._tasks[task.remote(self._name, str(folder), part, counts[part])] = part
+
+        for part in sorted(counts, key=lambda part: -counts[part]):  # the largest first
+            begin(part)
         with (
             self._interruptible(),
             progress(lambda: sum(counts.values()), f"{what}: on the cluster", "row", leave=False) as bar,
         ):
-            stopping = False
+            state = self._look()
             while self._tasks:
-                done, self._tasks = ray.wait(self._tasks, timeout=_LOOK_S)
+                done, _ = ray.wait(list(self._tasks), num_returns=1, timeout=_LOOK_S)
+                state = self._look()
                 for each in done:
+                    part = self._tasks.pop(each)
                     try:
                         ray.get(each)
-                    except ray.exceptions.RayError as error:
+                    except (ray.exceptions.RayTaskError, ray.exceptions.TaskUnschedulableError) as error:
                         failure = failure or told(error)
+                    except ray.exceptions.RayError as error:  # its worker or its machine is lost
+                        ray.get(self._permits.lost.remote(part))
+                        if tries[part] > _TRIES:
+                            failure = failure or told(error)
+                        elif not stopping and state.error is None:
+                            begin(part)
                 if (self._stopping.is_set() or failure is not None) and not stopping:
                     stopping = True
                     ray.get(self._permits.stop.remote())
-                state = self._look()
                 bar.n = state.rows
                 bar.refresh()
+            state = self._look()
         if state.error or failure:
             raise state.error or failure  # type: ignore[misc]
         if self._interrupted:
@@ -173,6 +198,12 @@ class ClusterEngine(Engine):
         for each in self._tasks:
             with suppress(ray.exceptions.RayError, ValueError):
                 ray.cancel(each, force=True)
+        self._tasks.clear()
+
+    def _absorb(self, folder: Path) -> None:
+        """Takes over what the workers' ledgers in a folder have."""
+        if not self._hurry:
+            absorb_all(self.ledger, folder)
 
     def close(self) -> None:
         """Ends what is under way, takes over what the workers' ledgers have, and leaves the cluster."""

@@ -3,7 +3,7 @@
 It is on the node of the process that runs the build, and has what a run on one machine has: a `Lane` for each model
 (requests and tokens a minute, ``Retry-After``, how many at once) and the `Spending`. Messages go in batches, one for
 each turn of a worker's event loop; who waits for leave hears of it by a call that lasts until there is something to
-say. What a worker held that died flows back when its part is begun anew.
+say. What a worker held that died flows back as soon as Ray says that it did.
 
 It also looks up for the workers what the ledger has, so that only this node opens that, and hands them the environment
 of the run: keys travel in these calls only. They stand in no runtime environment, task or object of Ray's, which would
@@ -158,6 +158,12 @@ class Permits:
         for worker in self._workers.values():
             worker.woken.set()
 
+    async def lost(self, part: str) -> None:
+        """Whoever was at a part is lost: what it held is free again."""
+        number = self._at.pop(part, None)
+        if number is not None:
+            self._free(self._workers.pop(number), billed=True)
+
     # --- for the workers --------------------------------------------------------------------------------------------
 
     async def work(self) -> Work:
@@ -167,9 +173,7 @@ class Permits:
 
     async def begin(self, part: str) -> int | None:
         """Puts a worker at a part, instead of one that was lost there; its number, or none where the run is ending."""
-        lost = self._at.pop(part, None)
-        if lost is not None:
-            self._free(self._workers.pop(lost), billed=True)
+        await self.lost(part)
         if self._stopping:
             return None
         self._begun += 1
@@ -182,7 +186,7 @@ class Permits:
         worker = self._workers.pop(number, None)
         if worker is None:  # it was taken for lost
             return
-        self._at.pop(worker.part, None)
+        del self._at[worker.part]
         self._state.rows += rows - worker.rows
         self._state.reused += reused
         self._state.unpriced |= unpriced
