@@ -21,7 +21,7 @@ from gpt4_instruct.generation.ledger import Ledger
 from gpt4_instruct.prompts import SCORES, render_alpaca
 from gpt4_instruct.records import Message, Request
 from gpt4_instruct.teachers.base import connect
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.tiny import tiny_tokenizer
 
 pytest.importorskip("transformers")
 
@@ -300,11 +300,28 @@ if __name__ == "__main__":
 """
 
 
+def small_model(folder: Path) -> Path:
+    """A random Llama whose attention heads are as wide as vLLM's kernels want them."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = tiny_tokenizer()
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=256, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=512, bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 @needs_vllm
 def test_with_vllm_itself(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(_PROGRAM)
     options = os.environ.get("GPT4_INSTRUCT_TEST_VLLM", '{"enforce_eager": true, "gpu_memory_utilization": 0.3}')
-    command = [sys.executable, tmp_path / "program.py", tiny_model(tmp_path / "tiny"), options]
+    command = [sys.executable, tmp_path / "program.py", small_model(tmp_path / "small"), options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=Path(__file__).parents[1],
                           env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
@@ -325,20 +342,22 @@ def test_the_stand_in_has_the_names_and_signatures_of_vllm(engines: list[Any]) -
 import inspect, json
 from vllm import AsyncEngineArgs, SamplingParams
 from vllm.config import StructuredOutputsConfig
+from vllm.inputs import tokens_input
 from vllm.sampling_params import StructuredOutputsParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 print(json.dumps({each.__qualname__: list(inspect.signature(each).parameters) for each in (
     AsyncEngineArgs, SamplingParams, StructuredOutputsConfig, StructuredOutputsParams, AsyncLLM.generate,
-    AsyncLLM.from_engine_args, AsyncLLM.shutdown)}))
+    AsyncLLM.from_engine_args, AsyncLLM.shutdown, tokens_input)}))
 """
     done = subprocess.run([sys.executable, "-c", ask_both], capture_output=True, text=True, check=True, timeout=200)
     from vllm import AsyncEngineArgs, SamplingParams
     from vllm.config import StructuredOutputsConfig
+    from vllm.inputs import tokens_input
     from vllm.sampling_params import StructuredOutputsParams
     from vllm.v1.engine.async_llm import AsyncLLM
 
     theirs = json.loads(done.stdout.splitlines()[-1])
     for each in (AsyncEngineArgs, SamplingParams, StructuredOutputsConfig, StructuredOutputsParams, AsyncLLM.generate,
-                 AsyncLLM.from_engine_args, AsyncLLM.shutdown):  # fmt: skip
+                 AsyncLLM.from_engine_args, AsyncLLM.shutdown, tokens_input):  # fmt: skip
         assert set(inspect.signature(each).parameters) <= set(theirs[each.__qualname__])

@@ -200,7 +200,8 @@ def _start(path: Path, options: dict[str, Any], left: _Shared | None) -> _Runnin
 
 async def _generate(engine: Any, request: Request, tokens: list[int], limit: int) -> Any:
     """The one output, vLLM's `CompletionOutput`, of a request."""
-    from vllm import SamplingParams, TokensPrompt  # type: ignore[import-not-found, unused-ignore]
+    from vllm import SamplingParams  # type: ignore[import-not-found, unused-ignore]
+    from vllm.inputs import tokens_input  # type: ignore[import-not-found, unused-ignore]
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams  # type: ignore[import-not-found, unused-ignore]
 
     given = parameters(request)
@@ -217,7 +218,7 @@ async def _generate(engine: Any, request: Request, tokens: list[int], limit: int
         structured_outputs=shape,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
-    async for output in engine.generate(TokensPrompt(prompt_token_ids=tokens), sampling, request.key):
+    async for output in engine.generate(tokens_input(tokens), sampling, request.key):
         last = output.outputs[0]
     return last
 

@@ -6,13 +6,7 @@ checks of a request, and how it says so, is checked here the same way.
 
 from __future__ import annotations
 
-from typing import TypedDict
-
 from vllm.engine_args import AsyncEngineArgs
 from vllm.sampling_params import SamplingParams
 
-__all__ = ["AsyncEngineArgs", "SamplingParams", "TokensPrompt"]
-
-
-class TokensPrompt(TypedDict):
-    prompt_token_ids: list[int]
+__all__ = ["AsyncEngineArgs", "SamplingParams"]

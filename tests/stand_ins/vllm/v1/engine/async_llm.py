@@ -9,8 +9,9 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from transformers import AutoConfig, AutoTokenizer
-from vllm import AsyncEngineArgs, SamplingParams, TokensPrompt
+from vllm import AsyncEngineArgs, SamplingParams
 from vllm.exceptions import VLLMValidationError
+from vllm.inputs import TokensInput
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 
@@ -62,7 +63,7 @@ class AsyncLLM:
 
     async def generate(
         self,
-        prompt: TokensPrompt,
+        prompt: TokensInput,
         sampling_params: SamplingParams,
         request_id: str,
         *,
@@ -75,6 +76,7 @@ class AsyncLLM:
         loop = asyncio.get_running_loop()
         self.loop = self.loop or loop
         assert self.running and self.loop is loop, "an engine lives on the event loop of its first request"
+        assert prompt["type"] == "token"
         tokens, wanted = prompt["prompt_token_ids"], sampling_params.structured_outputs
         if wanted is not None and isinstance(wanted.json, dict) and wanted.json.get("type") == "nonsense":
             raise VLLMValidationError("the schema is none")
