@@ -301,6 +301,13 @@ def test_a_server_that_fails_now_and_then_costs_no_row(serve, tmp_path):
     assert shaky.billed.total() > 20
 
 
+def test_a_server_that_sends_something_else_at_once_does_not_get_everything(serve, tmp_path):
+    good, welcome = Slots(4, 0.01), Endpoint(lambda request, count: Reply(body="<html>Welcome</html>"))
+    texts, _ = run(tmp_path, serve(good, welcome), prompts(100))
+    assert len(texts) == 100 and good.billed.total() == 100
+    assert 1 <= len(welcome.asked) <= 16
+
+
 def test_a_server_that_refuses_everybody_is_said_and_left_out(serve, tmp_path, capfd):
     good, bad = Slots(4, 0.005), Endpoint(lambda request, count: error_reply(404, "model_not_found", "no model m"))
     texts, _ = run(tmp_path, serve(good, bad), prompts(100))

@@ -175,8 +175,11 @@ class Fleet:
             server.hold(error, sent_at, self.clock())
             raise self._for_the_run(error) from None
         else:
-            server.release(sent_at)
             now = self.clock()
+            if '"choices"' not in response.text:  # a page of a gateway, which is fast: it would get every request
+                server.hold(TransientError(f"{server.client.endpoint} sends no chat completions"), sent_at, now)
+                return replace(response, limits=None)
+            server.release(sent_at)
             seconds = max(now - sent_at, 1e-6)
             server.learn(_tokens(response.text), seconds, (server.served(now) - before) / seconds)
             server.limits = response.limits or server.limits
