@@ -36,6 +36,7 @@ _PARTS_A_WORKER = 2  # so that a worker with short rows is not idle for long at 
 _MOST_PARTS = 256  # files that are open at once
 _TRIES = 100  # of a part whose worker is lost: there are machines that may be taken away at any time
 _LOOK_S = 0.2
+_LEAVE_S = 10.0
 
 
 class ClusterEngine(Engine):
@@ -87,7 +88,7 @@ class ClusterEngine(Engine):
                 self.spending.most_usd,
                 *self._per_minute,
             )
-            stack.callback(lambda: ray.kill(self._permits))
+            stack.callback(self._dismiss)
             stack.callback(self._end)
             self._closing = stack.pop_all()
 
@@ -199,6 +200,14 @@ class ClusterEngine(Engine):
             with suppress(ray.exceptions.RayError, ValueError):
                 ray.cancel(each, force=True)
         self._tasks.clear()
+
+    def _dismiss(self) -> None:
+        """Ends the actor that gives permits."""
+        import ray
+
+        with suppress(ray.exceptions.RayError):
+            ray.get(self._permits.close.remote(), timeout=_LEAVE_S)
+        ray.kill(self._permits)
 
     def _absorb(self, folder: Path) -> None:
         """Takes over what the workers' ledgers in a folder have."""

@@ -164,6 +164,10 @@ class Permits:
         if number is not None:
             self._free(self._workers.pop(number), billed=True)
 
+    async def close(self) -> None:
+        """Closes the ledger, so that all of it is in one file."""
+        self._ledger.close()
+
     # --- for the workers --------------------------------------------------------------------------------------------
 
     async def work(self) -> Work:
