@@ -16,7 +16,9 @@ __all__ = ["add_commands"]
 
 train_app = typer.Typer(help="Tune a model: supervised, or as a reward model.", no_args_is_help=True)
 
-_Data = Annotated[str, typer.Option(help="A file, FOLDER:SPLIT, hub:ID or released:NAME.", show_default=False)]
+_Data = Annotated[
+    str, typer.Option(help="A file, FOLDER:SPLIT, hub:ID, released:NAME or the URL of shards.", show_default=False)
+]
 _Out = Annotated[Path, typer.Option(help="The folder for the model; checkpoints are in it.", show_default=False)]
 _Model = Annotated[str | None, typer.Option(help="A folder, ORG/NAME@REVISION or smollm2. (default: the recipe's)")]
 _Limit = Annotated[int | None, typer.Option(help="Most rows to read. (default: all)")]
@@ -46,6 +48,11 @@ _Overwrite = Annotated[
     bool,
     typer.Option("--overwrite", help="A finished run, or another one, gives way; the same unfinished one goes on."),
 ]
+_Stream = Annotated[
+    bool | None,
+    typer.Option("--stream/--no-stream", help="Read rows on the way, as many as there are. (default: a URL's)"),
+]
+_Window = Annotated[int, typer.Option(help="Rows of a stream that are shuffled together.")]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -83,6 +90,8 @@ def train_sft(
     save_steps: _SaveSteps = None,
     keep_checkpoints: _Keep = False,
     overwrite: _Overwrite = False,
+    stream: _Stream = None,
+    window: _Window = 10_000,
 ) -> None:
     """Tune a model on instructions and answers: LLaMA-GPT4, LLaMA-GPT4-CN, or any other.
 
@@ -110,7 +119,17 @@ def train_sft(
         save_steps=save_steps,
         keep_checkpoints=keep_checkpoints or None,
     )
-    trained = run(data, out, model=model, recipe=plan, limit=limit, held_out_data=held_out_data, overwrite=overwrite)
+    trained = run(
+        data,
+        out,
+        model=model,
+        recipe=plan,
+        limit=limit,
+        held_out_data=held_out_data,
+        overwrite=overwrite,
+        stream=stream,
+        window=window,
+    )
     _tell(trained, f"gpt4-instruct chat {shlex.quote(str(out))}")
 
 
@@ -143,6 +162,8 @@ def train_reward(
     save_steps: _SaveSteps = None,
     keep_checkpoints: _Keep = False,
     overwrite: _Overwrite = False,
+    stream: _Stream = None,
+    window: _Window = 10_000,
 ) -> None:
     """Tune a reward model on scored answers; of two answers to a prompt, the better one gets the higher reward.
 
@@ -170,7 +191,17 @@ def train_reward(
         save_steps=save_steps,
         keep_checkpoints=keep_checkpoints or None,
     )
-    trained = run(data, out, model=model, recipe=plan, limit=limit, held_out_data=held_out_data, overwrite=overwrite)
+    trained = run(
+        data,
+        out,
+        model=model,
+        recipe=plan,
+        limit=limit,
+        held_out_data=held_out_data,
+        overwrite=overwrite,
+        stream=stream,
+        window=window,
+    )
     _tell(trained, f"gpt4-instruct rank ANSWERS.jsonl {shlex.quote(str(out))}")
 
 

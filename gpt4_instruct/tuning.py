@@ -30,6 +30,8 @@ def train_sft(
     limit: int | None = None,
     held_out_data: str | Path | Dataset | Sequence[Mapping[str, Any]] | None = None,
     overwrite: bool = False,
+    stream: bool | None = None,
+    window: int = 10_000,
 ) -> Trained:
     """Tunes a causal language model on instructions and their answers.
 
@@ -46,6 +48,10 @@ def train_sft(
         limit: most rows to read.
         held_out_data: rows to measure on; by default the recipe's share of the prompts in `data`.
         overwrite: a finished run in the folder, or another one, gives way; the same unfinished one goes on.
+        stream: read the rows on the way instead of all at first, so that memory does not grow with them; see
+            `training.streaming.open_stream`. By default only a URL is (``hf://``, ``s3://``, ``https://``); a folder
+            of Parquet files and ``hub:ID`` can be. A run goes on to the same losses, on any number of devices.
+        window: rows of a stream that are shuffled together.
 
     Raises:
         MissingExtraError: the extra ``train`` is not installed.
@@ -59,7 +65,15 @@ def train_sft(
 
     with _interruptible(Path(out)):
         trained = run_sft(
-            data, out, model=model, plan=recipe, limit=limit, held_out_data=held_out_data, overwrite=overwrite
+            data,
+            out,
+            model=model,
+            plan=recipe,
+            limit=limit,
+            held_out_data=held_out_data,
+            overwrite=overwrite,
+            stream=stream,
+            window=window,
         )
         if trained.main:
             write_model_card(trained.folder, trained.facts)
@@ -75,6 +89,8 @@ def train_reward(
     limit: int | None = None,
     held_out_data: str | Path | Dataset | Sequence[Mapping[str, Any]] | None = None,
     overwrite: bool = False,
+    stream: bool | None = None,
+    window: int = 10_000,
 ) -> Trained:
     """Tunes a reward model on scored answers: of two answers to a prompt, the better one gets the higher reward.
 
@@ -86,6 +102,10 @@ def train_reward(
         limit: most rows to read.
         held_out_data: rows to measure on; by default the recipe's share of the prompts in `data`.
         overwrite: a finished run in the folder, or another one, gives way; the same unfinished one goes on.
+        stream: read the rows on the way instead of all at first, so that memory does not grow with them; see
+            `training.streaming.open_stream`. By default only a URL is (``hf://``, ``s3://``, ``https://``); a folder
+            of Parquet files and ``hub:ID`` can be. A run goes on to the same losses, on any number of devices.
+        window: rows of a stream that are shuffled together.
 
     Raises:
         MissingExtraError, UsageError, SourceError, OutputError, TrainingError, InterruptedRunError: as `train_sft`.
@@ -94,7 +114,15 @@ def train_reward(
 
     with _interruptible(Path(out)):
         trained = run_reward(
-            data, out, model=model, plan=recipe, limit=limit, held_out_data=held_out_data, overwrite=overwrite
+            data,
+            out,
+            model=model,
+            plan=recipe,
+            limit=limit,
+            held_out_data=held_out_data,
+            overwrite=overwrite,
+            stream=stream,
+            window=window,
         )
         if trained.main:
             write_model_card(trained.folder, trained.facts)

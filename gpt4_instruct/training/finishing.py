@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +58,7 @@ def finish(
     run: Run,
     plan: SFTRecipe | RewardRecipe,
     tokenizer: Any,
-    facts: dict[str, Any],
+    known: Callable[[], dict[str, Any]],
     *,
     parameters: int,
     template: str,
@@ -71,7 +71,8 @@ def finish(
         run: where.
         plan: its recipe.
         tokenizer: is saved beside the model, with the chat template of `template`.
-        facts: what is known before: kind, base, data, tokens.
+        known: what the run has learnt from: kind, base, data, tokens. It is asked at the end, for a stream is read on
+            the way.
         parameters: of the base model, for its FLOP.
         template: ``"alpaca"`` or ``"chat"``.
         dtype: of the weights that are written: ``"float32"`` or ``"bfloat16"``.
@@ -89,6 +90,7 @@ def finish(
     if trainer.state.log_history and trainer.eval_dataset is not None and not _just_measured(trainer):
         trainer.evaluate()
     use_template(tokenizer, template)
+    facts = known()
     with _told(run):
         _save(trainer, run, tokenizer, plan, dtype, facts["base"]["name"])
     peak = peak_flops(settings.device.type, plan.precision)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["encode_pairs", "measure_pairs", "pair_batch", "pair_losses", "text_batch"]
+__all__ = ["encode_pairs", "measure_pairs", "pair_batch", "pair_losses", "pair_rows", "text_batch"]
 
 _BATCH = 1_000  # prompts
 _CONFIDENCES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -73,7 +73,7 @@ def encode_pairs(
     told: Counter[str] = Counter() if counts is None else counts
     columns: dict[str, list[Any]] = {name: [] for name in ("input_ids", "lengths", "length", "better", "worse", "gaps")}
     for start in range(0, len(samples), _BATCH):
-        for row in _rows(samples[start : start + _BATCH], encoder, told):
+        for row in pair_rows(samples[start : start + _BATCH], encoder, told):
             for name, value in row.items():
                 columns[name].append(value)
     if not columns["length"]:
@@ -96,7 +96,7 @@ def encode_pairs(
     return Dataset.from_dict(columns, features=features)
 
 
-def _rows(samples: Sequence[Sample], encoder: Encoder, told: Counter[str]) -> list[dict[str, Any]]:
+def pair_rows(samples: Sequence[Sample], encoder: Encoder, told: Counter[str]) -> list[dict[str, Any]]:
     """The rows of those prompts that have a pair."""
     texts = [
         encoder.render(each.instruction, each.input, one.response)

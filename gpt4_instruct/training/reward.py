@@ -29,7 +29,10 @@ from gpt4_instruct.training.pairs import encode_pairs, measure_pairs, pair_batch
 from gpt4_instruct.training.recipes import REWARD_RECIPES, RewardRecipe, recipe
 from gpt4_instruct.training.runs import Run, running
 from gpt4_instruct.training.scoring import give_all_rewards, has_token_head, rewards
-from gpt4_instruct.training.trainer import PADDED, arguments, exact_trainer, without
+from gpt4_instruct.training.stream import WINDOW, Stream, pairs_of
+from gpt4_instruct.training.streaming import STREAMED, is_stream, loader, open_stream, rows_of
+from gpt4_instruct.training.tokens import Encoder
+from gpt4_instruct.training.trainer import PADDED, SEEN_PADDED, arguments, exact_trainer, without
 
 __all__ = ["reward_trainer", "run_reward"]
 
@@ -45,6 +48,8 @@ def run_reward(
     limit: int | None = None,
     held_out_data: Any = None,
     overwrite: bool = False,
+    stream: bool | None = None,
+    window: int = WINDOW,
 ) -> Trained:
     """Trains a reward model; see `gpt4_instruct.tuning.train_reward`, which also writes its card.
 
@@ -55,13 +60,22 @@ def run_reward(
     require(*(["peft"] if plan.lora else []))
     base = find_base(model or plan.model)
     tokenizer = load_tokenizer(base.folder)
-    rows, learnt, kept, held_out = parted(
-        data, held_out_data, scored=True, limit=limit, share=plan.held_out, seed=plan.seed
-    )
+    rows: Any
+    learnt: Any
+    if is_stream(data, stream):
+        encoding = rows_of(tokenizer, lambda own: pairs_of(Encoder(own, plan.max_length)))
+        rows = open_stream(data, held_out_data, plan, encoding, window=window, limit=limit)
+        plan, learnt, kept, held_out = rows.plan, rows.stream, rows.kept, rows.held_out
+        content: Any = [learnt.shards.identity, window]
+    else:
+        rows, learnt, kept, held_out = parted(
+            data, held_out_data, scored=True, limit=limit, share=plan.held_out, seed=plan.seed
+        )
+        content = rows.sha256
     what = {
         "kind": "reward",
         "base": base.identity,
-        "data": rows.sha256,
+        "data": content,
         "held_out": held_out,
         "recipe": dataclasses.asdict(plan),
     }
@@ -75,13 +89,17 @@ def _run(
     base: Any,
     tokenizer: Any,
     rows: Any,
-    learnt: list[Sample],
+    learnt: list[Sample] | Stream,
     kept: list[Sample],
 ) -> Trained:
     from transformers import set_seed
 
     counts: Counter[str] = Counter()
-    encoded = encode_pairs(learnt, tokenizer, plan.max_length, counts=counts)
+    streamed = isinstance(learnt, Stream)
+    if isinstance(learnt, Stream):
+        encoded, counts = loader(learnt), learnt.counts
+    else:
+        encoded = encode_pairs(learnt, tokenizer, plan.max_length, counts=counts)
     measured, unmeasured = _measured(kept, tokenizer, plan)
     set_seed(plan.seed)  # of the head's first weights
     loaded = load_reward(base, tokenizer, frozen=plan.lora is not None)
@@ -100,6 +118,8 @@ def _run(
         return pair_batch(features, pad)
 
     options: dict[str, Any] = {} if pad is None else PADDED
+    if streamed:
+        options = STREAMED if pad is None else {**STREAMED, **SEEN_PADDED}
     settings = arguments(plan, run, accumulation=1, held_out=measured is not None, **options)
     settings.gradient_accumulation_steps = accumulation(plan, settings.world_size)
     trainer = reward_trainer()(
@@ -113,21 +133,24 @@ def _run(
     trainer.margin, trainer.centering = plan.margin, plan.centering
     loaded.config.problem_type = "regression"  # so that a pipeline gives the reward itself, not its sigmoid
     tokenizer.padding_side = "right"
-    facts = {
-        "kind": "reward",
-        "base": {"name": base.name, "identity": base.identity, "licence": base.licence, "parameters": parameters},
-        "data": {
-            **rows.facts(),
-            "held_out_rows": len(kept),
-            "held_out_measured": 0 if measured is None else len(measured),
-            "held_out_left_out": unmeasured,
-        },
-        "tokens": {name: count for name, count in counts.items() if not name.startswith("dropped_")},
-        "pairs": counts["pairs"],
-        "ties": counts["ties"],
-        "dropped": without(counts),
-        "template": "alpaca",
-    }
+
+    def facts() -> dict[str, Any]:
+        return {
+            "kind": "reward",
+            "base": {"name": base.name, "identity": base.identity, "licence": base.licence, "parameters": parameters},
+            "data": {
+                **rows.facts(),
+                "held_out_rows": len(kept),
+                "held_out_measured": 0 if measured is None else len(measured),
+                "held_out_left_out": unmeasured,
+            },
+            "tokens": {name: count for name, count in counts.items() if not name.startswith("dropped_")},
+            "pairs": counts["pairs"],
+            "ties": counts["ties"],
+            "dropped": without(counts),
+            "template": "alpaca",
+        }
+
     # Rewards of one prompt's answers often share the three digits that bfloat16 has.
     return finish(trainer, run, plan, tokenizer, facts, parameters=parameters, template="alpaca", dtype="float32")
 

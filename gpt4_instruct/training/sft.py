@@ -27,8 +27,10 @@ from gpt4_instruct.training.finishing import Trained, accumulation, finish
 from gpt4_instruct.training.loading import add_lora, find_base, load_causal, load_tokenizer, require
 from gpt4_instruct.training.recipes import SFT_RECIPES, SFTRecipe, recipe
 from gpt4_instruct.training.runs import Run, running
-from gpt4_instruct.training.tokens import encode
-from gpt4_instruct.training.trainer import PADDED, arguments, exact_trainer, without
+from gpt4_instruct.training.stream import WINDOW, Stream, tokens_of
+from gpt4_instruct.training.streaming import STREAMED, is_stream, loader, open_stream, rows_of
+from gpt4_instruct.training.tokens import Encoder, encode
+from gpt4_instruct.training.trainer import PADDED, SEEN_PADDED, arguments, exact_trainer, without
 
 __all__ = ["Trained", "run_sft"]
 
@@ -42,19 +44,30 @@ def run_sft(
     limit: int | None = None,
     held_out_data: Any = None,
     overwrite: bool = False,
+    stream: bool | None = None,
+    window: int = WINDOW,
 ) -> Trained:
     """Tunes a model; see `gpt4_instruct.tuning.train_sft`, which also writes its card."""
     chosen = recipe(SFT_RECIPES, plan)
     require(*(["peft"] if chosen.lora else []))
     base = find_base(model or chosen.model)
     tokenizer = load_tokenizer(base.folder)
-    rows, learnt, kept, held_out = parted(
-        data, held_out_data, scored=False, limit=limit, share=chosen.held_out, seed=chosen.seed
-    )
+    rows: Any
+    learnt: Any
+    if is_stream(data, stream):
+        encoding = rows_of(tokenizer, lambda own: tokens_of(Encoder(own, chosen.max_length, chosen.template)))
+        rows = open_stream(data, held_out_data, chosen, encoding, window=window, limit=limit)
+        chosen, learnt, kept, held_out = rows.plan, rows.stream, rows.kept, rows.held_out
+        content: Any = [learnt.shards.identity, window]
+    else:
+        rows, learnt, kept, held_out = parted(
+            data, held_out_data, scored=False, limit=limit, share=chosen.held_out, seed=chosen.seed
+        )
+        content = rows.sha256
     what = {
         "kind": "sft",
         "base": base.identity,
-        "data": rows.sha256,
+        "data": content,
         "held_out": held_out,
         "recipe": dataclasses.asdict(chosen),
     }
@@ -68,13 +81,17 @@ def _run(
     base: Any,
     tokenizer: Any,
     rows: Any,
-    learnt: list[Sample],
+    learnt: list[Sample] | Stream,
     kept: list[Sample],
 ) -> Trained:
     from transformers import set_seed
 
     counts: Counter[str] = Counter()
-    encoded = encode(_dataset(learnt), tokenizer, plan.max_length, plan.template, counts=counts)
+    streamed = isinstance(learnt, Stream)
+    if isinstance(learnt, Stream):
+        encoded, counts = loader(learnt), learnt.counts
+    else:
+        encoded = encode(_dataset(learnt), tokenizer, plan.max_length, plan.template, counts=counts)
     measured, unmeasured = _measured(kept, tokenizer, plan)
     set_seed(plan.seed)  # of adapters' first weights
     loaded = load_causal(base, tokenizer, frozen=plan.lora is not None)
@@ -93,6 +110,8 @@ def _run(
         return padded_batch(features, tokenizer.pad_token_id or 0)
 
     options: dict[str, Any] = {} if flat else PADDED
+    if streamed:
+        options = STREAMED if flat else {**STREAMED, **SEEN_PADDED}
     if plan.packing:
         options = {"per_device_train_batch_size": 1}
     settings = arguments(plan, run, accumulation=1, held_out=measured is not None, **options)
@@ -111,19 +130,22 @@ def _run(
         data_collator=collate,
         processing_class=tokenizer,
     )
-    facts = {
-        "kind": "sft",
-        "base": {"name": base.name, "identity": base.identity, "licence": base.licence, "parameters": parameters},
-        "data": {
-            **rows.facts(),
-            "held_out_rows": len(kept),
-            "held_out_measured": 0 if measured is None else len(measured),
-            "held_out_left_out": unmeasured,
-        },
-        "tokens": dict(counts),
-        "template": plan.template,
-        **packed,
-    }
+
+    def facts() -> dict[str, Any]:
+        return {
+            "kind": "sft",
+            "base": {"name": base.name, "identity": base.identity, "licence": base.licence, "parameters": parameters},
+            "data": {
+                **rows.facts(),
+                "held_out_rows": len(kept),
+                "held_out_measured": 0 if measured is None else len(measured),
+                "held_out_left_out": unmeasured,
+            },
+            "tokens": dict(counts),
+            "template": plan.template,
+            **packed,
+        }
+
     dtype = "bfloat16" if plan.precision == "bf16" else "float32"
     return finish(trainer, run, plan, tokenizer, facts, parameters=parameters, template=plan.template, dtype=dtype)
 

@@ -18,16 +18,14 @@ from gpt4_instruct.training.hardware import peak_flops
 from gpt4_instruct.training.recipes import RewardRecipe, SFTRecipe
 from gpt4_instruct.training.runs import Run
 from gpt4_instruct.training.stopping import explaining, stopping
+from gpt4_instruct.training.streaming import keeper
 from gpt4_instruct.training.telling import telling
 
-__all__ = ["PADDED", "arguments", "exact_trainer", "train", "without"]
+__all__ = ["PADDED", "SEEN_PADDED", "arguments", "exact_trainer", "train", "without"]
 
 # For batches with padding: rows of like length together, and padding is no token that was seen.
-PADDED = {
-    "train_sampling_strategy": "group_by_length",
-    "length_column_name": "length",
-    "include_num_input_tokens_seen": "non_padding",  # by the batch's attention_mask, which flat ones have not
-}
+SEEN_PADDED = {"include_num_input_tokens_seen": "non_padding"}  # by the attention_mask, which flat batches have not
+PADDED = {"train_sampling_strategy": "group_by_length", "length_column_name": "length", **SEEN_PADDED}
 
 
 def arguments(recipe: SFTRecipe | RewardRecipe, run: Run, *, accumulation: int, held_out: bool, **more: Any) -> Any:
@@ -153,6 +151,8 @@ def exact_trainer() -> type:
                    a batch with few of them count for more, and the result depends on the batch size.
         log        tokens, supervised tokens and 6N FLOP a second beside each loss.
     """
+    import torch
+    from torch.utils.data import DataLoader
     from transformers import PrinterCallback, Trainer
 
     class ExactTrainer(Trainer):  # type: ignore[misc]
@@ -168,7 +168,17 @@ def exact_trainer() -> type:
             self.tokens_before = 0.0
             self.remove_callback(PrinterCallback)
             self.add_callback(_clock()(self))
-            self.add_callback(_order()())
+            self.stream = getattr(self.train_dataset, "stream", None)  # none where the rows are in memory
+            self.add_callback(_order()() if self.stream is None else keeper()(self.stream))
+
+        def get_train_dataloader(self) -> Any:
+            if self.stream is None:
+                return super().get_train_dataloader()
+            # The stock one takes a random number when it begins to read, and again where a run goes on.
+            options = {"pin_memory": self.args.dataloader_pin_memory, "generator": torch.Generator()}
+            batch = self.args.train_batch_size
+            rows = DataLoader(self.train_dataset, batch, collate_fn=self.data_collator, **options)
+            return self.accelerator.prepare(rows)
 
         def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
             self.supervised += self.count(inputs)
@@ -202,8 +212,6 @@ def exact_trainer() -> type:
 
         def total(self, value: float) -> float:
             """The sum of a number over all processes."""
-            import torch
-
             if self.args.world_size == 1:
                 return value
             counted = torch.tensor(value, dtype=torch.float64 if self.args.device.type == "cpu" else torch.float32)
@@ -212,7 +220,6 @@ def exact_trainer() -> type:
         def evaluate(
             self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
         ) -> dict[str, float]:
-            import torch
             from accelerate.utils import gather_object
 
             model = self._wrap_model(self.model, training=False) if not self.is_in_train else self.model_wrapped
@@ -246,8 +253,6 @@ def exact_trainer() -> type:
 
         def measure(self, model: Any, inputs: Any) -> Any:
             """The loss of a batch as a sum, and over how many tokens: [1, 2]."""
-            import torch
-
             count = self.count(inputs)
             loss = model(**inputs, num_items_in_batch=torch.tensor(1.0)).loss
             return torch.stack([loss.detach().float(), torch.tensor(count, device=loss.device)])[None]
@@ -279,6 +284,8 @@ def train(trainer: Any, run: Run, *, base_parameters: int, precision: str) -> No
         state = TrainerState.load_from_json(str(before / "trainer_state.json"))
         trainer.tokens_before = float(state.num_input_tokens_seen)
         trainer.args.eval_on_start = False  # it was measured then
+        if trainer.stream is not None:
+            trainer.stream.load(before)
     with _quiet_bars(), explaining(trainer, run), stopping(trainer, run), telling(trainer):
         trainer.train(resume_from_checkpoint=str(before) if before else None)
 
