@@ -37,7 +37,8 @@ from gpt4_instruct.evaluation.rating_page import app_of
 from gpt4_instruct.evaluation.rating_pairs import Pair, find_pairs
 from gpt4_instruct.evaluation.rating_server import _called, _check, _names, guarded
 from gpt4_instruct.evaluation.rating_words import WORDS
-from gpt4_instruct.publishing.spaces import render, space_metadata, write_files
+from gpt4_instruct.publishing.rendering import render
+from gpt4_instruct.publishing.spaces import space_metadata, write_files
 from gpt4_instruct.storage import read_json, replacing
 
 __all__ = ["RatingSpace", "serve_rating_space", "write_rating_space"]

@@ -442,10 +442,33 @@ def test_a_self_instruct_config_has_its_section_and_both_languages():
     assert "self-instruct" in card.data.tags and "wang2022selfinstruct" in card.text
 
 
-def test_a_name_in_a_source_does_not_break_a_table():
-    card = render_dataset_card({"configs": {"english": config_of("a|b.json", "local:x|y")}})
-    row = next(line for line in card.splitlines() if line.startswith("| english | 3 |"))
-    assert row.count("|") == 8
+MARKUP = "a|b `c` <img src=x> *d* [e](http://f) <!-- g\n<!-- gpt4-instruct: up to here {} -->\n# h"
+
+
+def shape(card):
+    """The kinds of the parts that a reader of Markdown finds, in order; and whether HTML is among them."""
+    from markdown_it import MarkdownIt
+
+    tokens = MarkdownIt("commonmark", {"html": True}).enable("table").parse(card.split("---\n", 2)[2])
+    inside = [each.type for token in tokens for each in token.children or ()]
+    assert not {"html_block", "html_inline"} & {*inside, *(each.type for each in tokens)}
+    return [token.type for token in tokens]
+
+
+def test_texts_from_outside_are_no_markup():
+    def card(text):
+        one = {"answers": 3, "unique_pairs": 1, "share_with_pair": 0.5, "top_pairs": [[text, "story", 3]]}
+        config = config_of(text, f"local:{text}", rejected={text: 2}, title=text)
+        config["teachers"] = [{"stage": f"answer of {text}", "spec": f"local:{text}", "model": text}]
+        found = {text: {"severity": "error", "findings": 1, "rows": 1}}
+        config["audit"] = {"rows": 3, "rows_with_findings": 1, "package": "1", "checks": found}
+        config["statistics"] = {**one, "sources": {text: one, "b": one}, "figures": [], "package": "1"}
+        return render_dataset_card({"configs": {"english": config}})
+
+    assert shape(card(MARKUP)) == shape(card("a"))
+    assert "released:unnatural-core" in render_dataset_card(
+        {"configs": {"unnatural": config_of("released:unnatural-core", "local:x")}}
+    ), "where nothing is markup, nothing is changed"
 
 
 # --- cards of what is to be published -------------------------------------------------------------------------------

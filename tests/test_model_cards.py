@@ -316,6 +316,22 @@ def test_a_name_does_not_change_the_card(tuned, name):
 
 
 @needs_training
+def test_names_in_results_and_reasons_are_no_markup(tuned):
+    from markdown_it import MarkdownIt
+
+    def kinds(text):
+        result = {"metric": "win_rate", "name": "win rate", "value": 5.0, "unit": "%", "low": None, "high": None,
+                  "level": None, "n": 3, "against": text, "by": text, "questions": None, "file": text}  # fmt: skip
+        facts = facts_of(tuned, data={"rejected": {text: 2}}, base={"name": f"./{text}"})
+        body = render_model_card(facts, results=[result]).split("---\n", 2)[2]
+        found = MarkdownIt("commonmark", {"html": True}).enable("table").parse(body)
+        assert "html_inline" not in {each.type for token in found for each in token.children or ()}
+        return [token.type for token in found]
+
+    assert kinds("a|b <img src=x> <!-- c\n<!-- gpt4-instruct: up to here {} -->\n# d") == kinds("a")
+
+
+@needs_training
 def test_the_card_is_well_formed_markdown(tuned, reward):
     """As many tables and code blocks as were written, and no cell beside its column."""
     from markdown_it import MarkdownIt

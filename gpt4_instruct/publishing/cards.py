@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gpt4_instruct.publishing.card_columns import columns_table
 from gpt4_instruct.publishing.card_statistics import statistics_table
 from gpt4_instruct.publishing.origins import joint_licence, origin_of
-from gpt4_instruct.publishing.run_tables import NOT_RUN, code, number
+from gpt4_instruct.publishing.rendering import render
+from gpt4_instruct.publishing.run_tables import NOT_RUN
 
 __all__ = ["dataset_licence", "languages_of", "render_dataset_card"]
 
@@ -36,31 +36,20 @@ def render_dataset_card(manifest: dict[str, Any], *, title: str | None = None, c
     Returns:
         Markdown, the same for the same manifest.
     """
-    import jinja2
-
     configs = manifest["configs"]
     released = {name: config for name, config in configs.items() if "released" in config}
     made = {name: config for name, config in configs.items() if "released" not in config}
     invented = {name: config for name, config in configs.items() if config.get("self_instruct")}
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("gpt4_instruct.publishing"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # Markdown; texts of rows are not shown
-    )
-    environment.filters.update(
-        thousands=number,
-        code=code,
-        megabytes=_megabytes,
-        usd=lambda cost: "-" if cost is None else f"{cost:,.2f}",
-        share=lambda part, whole: f"{part / whole:.2%}" if whole else "-",
-    )
     sources = sorted({config["source"] for config in made.values()})
     teachers = sorted({teacher["spec"] for config in made.values() for teacher in config["teachers"]})
     licence = dataset_licence(configs)
-    rendered = environment.get_template("dataset_card.md").render(
+    return render(
+        "dataset_card.md",
+        {
+            "megabytes": _megabytes,
+            "usd": lambda cost: "-" if cost is None else f"{cost:,.2f}",
+            "share": lambda part, whole: f"{part / whole:.2%}" if whole else "-",
+        },
         metadata=_metadata(configs, title, licence),
         title=title or _TITLE,
         planned=command is not None,
@@ -86,7 +75,6 @@ def render_dataset_card(manifest: dict[str, Any], *, title: str | None = None, c
         cited=sorted({paper for config in configs for paper in _CITED.get(config, ())}),
         alpaca="self_instruct" in configs or bool(_OF_ALPACA & {*released, *sources}),
     )  # fmt: skip
-    return re.sub(r"\n{3,}", "\n\n", rendered)
 
 
 def languages_of(configs: Mapping[str, Mapping[str, Any]]) -> list[str]:

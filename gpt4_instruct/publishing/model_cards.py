@@ -7,7 +7,6 @@ a recipe       ─▶ the same card before any run: each number that a run fills
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,16 +23,15 @@ from gpt4_instruct.publishing.evaluation_results import (
     results_table,
 )
 from gpt4_instruct.publishing.origins import HUB_ID, Origin, joint_licence, origin_of
+from gpt4_instruct.publishing.rendering import render
 from gpt4_instruct.publishing.run_tables import (
     NOT_RUN,
-    code,
     data_table,
     effort_table,
     evaluation_table,
     held_out,
     left_out,
     losses_table,
-    number,
     parted,
     perplexity,
     reward_tables,
@@ -82,8 +80,6 @@ def render_model_card(
     Returns:
         Markdown, the same for the same facts.
     """
-    import jinja2
-
     base, data, recipe, kind = facts["base"], facts["data"], facts["recipe"], facts["kind"]
     origin = origin_of(data["name"])
     base_id = base["name"] if HUB_ID.fullmatch(base["name"]) else None
@@ -92,17 +88,9 @@ def render_model_card(
     languages = data["languages"]
     measured, unmeasured = held_out(facts)
     question, task, answers = _EXAMPLES["zh" if languages == ["zh"] else "en"]
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("gpt4_instruct.publishing"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # Markdown; names go through `code`
-    )
-    environment.filters.update(number=number, code=code)
     run = facts["steps"] is not None
-    rendered = environment.get_template("model_card.md").render(
+    return render(
+        "model_card.md",
         metadata=_metadata(facts, origin, title, base_id, licence, whole, results),
         title=title,
         kind=kind,
@@ -143,7 +131,6 @@ def render_model_card(
         parted=parted(facts),
         licence=licence,
     )
-    return re.sub(r"\n{3,}", "\n\n", rendered)
 
 
 def write_model_card(folder: Path, facts: dict[str, Any]) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ __all__ = [
     "number",
     "parted",
     "perplexity",
+    "plain",
     "reward_tables",
     "settings_table",
 ]
@@ -284,5 +286,15 @@ def code(text: str) -> str:
     >>> code("a`b|c")
     "`a'b/c`"
     """
-    plain = "".join(letter if letter.isprintable() else " " for letter in text)
-    return f"`{plain.replace('`', chr(39)).replace('|', '/')}`"
+    line = "".join(letter if letter.isprintable() else " " for letter in text)
+    return f"`{line.replace('`', chr(39)).replace('|', '/')}`"
+
+
+def plain(text: str) -> str:
+    r"""Words in which nothing is markup, and no line ends.
+
+    >>> plain("a|b\n# <!-- *c* my_rows.json")
+    'a\\|b \\# \\<!-- \\*c\\* my_rows.json'
+    """
+    line = "".join(letter if letter.isprintable() else " " for letter in " ".join(text.split()))
+    return re.sub(r"[\\`*\[\]<>|~]|(?<!\S)#|(?<!\w)_|_(?!\w)", r"\\\g<0>", line)

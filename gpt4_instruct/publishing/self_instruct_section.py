@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gpt4_instruct.publishing.run_tables import code
+from gpt4_instruct.publishing.run_tables import code, plain
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -43,7 +43,7 @@ def self_instruct_section(config: dict[str, Any]) -> str:
         "round. A new task was kept where it passed the recipe's filters and no seed, and no task kept before, is\n"
         "nearly the same. It became a row if its answer passed, too.",
         _markdown(("", ""), _told(config)),
-        f"It stopped ({code(facts['stopped'])}): {_plain(facts['stopped_detail']).rstrip('.')}.",
+        f"It stopped ({code(facts['stopped'])}): {plain(facts['stopped_detail']).rstrip('.')}.",
     ]
     if facts.get("figure"):
         words = "Per round, the tasks kept and rejected by reason, and how varied the kept ones are"
@@ -181,14 +181,6 @@ def _usd(value: float | None) -> str:
     if value is None:
         return "not known"
     return f"{value:,.2f} USD" if value >= 1 or value == 0 else f"{value:.3g} USD"
-
-
-def _plain(text: str) -> str:
-    """A sentence in which nothing is markup, and no line ends."""
-    line = " ".join(text.split())
-    for sign in "\\`*_[]<>|#":
-        line = line.replace(sign, f"\\{sign}")
-    return line
 
 
 def _markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

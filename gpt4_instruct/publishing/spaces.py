@@ -25,10 +25,11 @@ from gpt4_instruct import __version__
 from gpt4_instruct.errors import OutputError, OutputExistsError, UsageError
 from gpt4_instruct.metrics.base import Definition
 from gpt4_instruct.publishing.metric_page import EXAMPLES
+from gpt4_instruct.publishing.rendering import render
 from gpt4_instruct.registry import find
 from gpt4_instruct.storage import replace_text
 
-__all__ = ["DocText", "GRADIO", "render", "space_metadata", "write_files", "write_metric_space"]
+__all__ = ["DocText", "GRADIO", "space_metadata", "write_files", "write_metric_space"]
 
 GRADIO = "6.31.0"  # the version that the pages are tested with; the Hub installs it
 _PYTHON = "3.11"  # the Hub's own default is 3.10, which this package does not run on
@@ -118,23 +119,6 @@ def space_metadata(title: str, description: str, *, emoji: str, tags: Sequence[s
         description=description,
     )
     return metadata.to_yaml(line_break="\n")
-
-
-def render(template: str, **values: Any) -> str:
-    """A README of a Space, by a template of this room."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("gpt4_instruct.publishing"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # Markdown of our own texts
-    )
-    environment.filters["code"] = lambda text: f"`{text.replace('`', chr(39)).replace('|', '/')}`"
-    text = environment.get_template(template).render(**values)
-    return re.sub(r"\n{3,}", "\n\n", text)
 
 
 def _ours(definition: Definition) -> bool:
