@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from gpt4_instruct.records import well_formed
 
-__all__ = ["FORMATS", "UnreadableRow", "checked", "read_rows"]
+__all__ = ["FORMATS", "UnreadableRow", "checked", "read_content", "read_rows"]
 
 FORMATS = (".json", ".jsonl", ".ndjson", ".csv", ".parquet")
 
@@ -65,14 +65,26 @@ def read_rows(path: Path, *, lines: bool = True) -> Iterator[tuple[int, Any]]:
         ValueError: it is none of these formats, its text is not UTF-8 but UTF-16 or GBK, or two columns of a CSV file
             have one name.
     """
-    with _opened(path) as (name, file):
-        suffix = PurePath(name).suffix.lower()
+    with path.open("rb") as file:
+        yield from read_content(path.name, file, lines=lines)
+
+
+def read_content(name: str, content: IO[bytes], *, lines: bool = True) -> Iterator[tuple[int, Any]]:
+    """What `read_rows` reads in a file, from an open one, wherever it is; it must be able to seek.
+
+    Args:
+        name: the file's, which says its format.
+        content: its bytes.
+        lines: as of `read_rows`.
+    """
+    with _unpacked(name, content) as (inner, file):
+        suffix = PurePath(inner).suffix.lower()
         if suffix not in FORMATS:
-            raise ValueError(f"{name} is not .json, .jsonl, .csv or .parquet")
+            raise ValueError(f"{inner} is not .json, .jsonl, .csv or .parquet")
         if suffix == ".parquet":
             yield from _read_parquet(file)
             return
-        _check_encoding(name, file)
+        _check_encoding(inner, file)
         number = 0
         if suffix == ".json" and not lines:
             for row in _read_windows(file):
@@ -81,30 +93,27 @@ def read_rows(path: Path, *, lines: bool = True) -> Iterator[tuple[int, Any]]:
                 number += 1
                 yield number, row
             file.seek(0)  # something in it takes a closer look
-        read = {".csv": _read_csv, ".json": _read_array}.get(suffix, _read_lines)(name, file)
+        read = {".csv": _read_csv, ".json": _read_array}.get(suffix, _read_lines)(inner, file)
         yield from read if lines else islice(enumerate((row for _, row in read), start=1), number, None)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
+def _unpacked(name: str, file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
     """The name and content of a file, or of the one file of rows in a zip."""
-    with path.open("rb") as file:
-        if path.suffix.lower() != ".zip":
-            yield path.name, file
-            return
-        try:
-            with zipfile.ZipFile(file) as archive:
-                # A Mac's archive holds a shadow of each file.
-                inside = [name for name in archive.namelist() if not name.startswith("__MACOSX/")]
-                found = [name for name in inside if PurePath(name).suffix.lower() in FORMATS]
-                if len(found) != 1:
-                    raise ValueError(
-                        f"{path.name} holds {len(found)} files of rows, not one: unpack it and name a file"
-                    )
-                with archive.open(found[0]) as content:
-                    yield found[0], content
-        except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
-            raise ValueError(f"{path.name} is no whole zip archive: {error}") from error
+    if PurePath(name).suffix.lower() != ".zip":
+        yield name, file
+        return
+    try:
+        with zipfile.ZipFile(file) as archive:
+            # A Mac's archive holds a shadow of each file.
+            inside = [each for each in archive.namelist() if not each.startswith("__MACOSX/")]
+            found = [each for each in inside if PurePath(each).suffix.lower() in FORMATS]
+            if len(found) != 1:
+                raise ValueError(f"{name} holds {len(found)} files of rows, not one: unpack it and name a file")
+            with archive.open(found[0]) as content:
+                yield found[0], content
+    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+        raise ValueError(f"{name} is no whole zip archive: {error}") from error
 
 
 def _check_encoding(name: str, file: IO[bytes]) -> None:

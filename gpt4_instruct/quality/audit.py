@@ -13,8 +13,9 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from gpt4_instruct.errors import MissingExtraError, SourceError, UsageError
@@ -23,9 +24,23 @@ from gpt4_instruct.quality.base import SEVERITIES, Sample, Severity, Subject
 from gpt4_instruct.quality.texts import excerpt
 from gpt4_instruct.records import Reject
 from gpt4_instruct.registry import find, names
-from gpt4_instruct.sources.rows import Rows
+from gpt4_instruct.sources.rows import RowReader, Rows
 
-__all__ = ["Audited", "Finding", "choose", "describe_checks", "examine"]
+__all__ = [
+    "Audited",
+    "Finding",
+    "Look",
+    "Target",
+    "choose",
+    "conclude",
+    "describe_checks",
+    "examine",
+    "find_in",
+    "judged",
+    "keep",
+    "prepare",
+    "targets",
+]
 
 PARTS = 60  # of a file, in which findings are counted, to show where in it they stand
 _LONGEST_REASON = 300  # characters
@@ -69,6 +84,7 @@ class Audited:
         languages: samples by language.
         examples: for each check, a few rows with a finding: ``row``, ``reason``, and the texts, shortened.
         seconds: how long it took.
+        any_scored: whether a row has scored answers.
     """
 
     name: str
@@ -80,11 +96,25 @@ class Audited:
     languages: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     seconds: float = 0.0
+    any_scored: bool = False
 
     def rows_with(self, *severities: Severity) -> set[int]:
         """The numbers of the rows that have a finding of one of these severities; of any, where none is named."""
         wanted = severities or SEVERITIES
         return {each.row for each in self.findings if each.row is not None and each.severity in wanted}
+
+    def add(self, other: Audited) -> None:
+        """Adds what was found in the rows behind these."""
+        self.rows += other.rows
+        self.findings += other.findings
+        self.languages += other.languages
+        self.any_scored = self.any_scored or other.any_scored
+        for name, (count, first) in other.failed.items():
+            before, earlier = self.failed.get(name, (0, first))
+            self.failed[name] = (before + count, earlier)
+        for name, examples in other.examples.items():
+            shown = self.examples.setdefault(name, [])
+            shown += examples[: _EXAMPLES - len(shown)]
 
     def summary(self) -> dict[str, Any]:
         """The counts, as plain data: of each check that was run, its severity, findings, rows, share and examples."""
@@ -144,14 +174,35 @@ def _what(name: str) -> str:
 
 
 @dataclass
-class _Look:
-    """A check, ready to run."""
+class Look:
+    """A check, ready to run.
+
+    Attributes:
+        name: the check's.
+        severity: of its findings.
+        subject: what it looks at.
+        call: says what is wrong with a sample, or none.
+        over_rows: the object that remembers rows, of a check that does; its `finish` is still to come.
+    """
 
     name: str
     severity: Severity
     subject: Subject
     call: Callable[[Sample, int], str | None]
-    finish: Callable[[], Iterator[tuple[int | None, str]]] | None
+    over_rows: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a check sees of a row: a sample, or one answer of its comparison.
+
+    Attributes:
+        sample: the sample, as the check sees it.
+        source: of the answer; empty where the sample is seen as a whole.
+    """
+
+    sample: Sample
+    source: str = ""
 
 
 def choose(checks: Sequence[str] | None = None, *, skip: Sequence[str] = (), optional: Sequence[str] = ()) -> list[str]:
@@ -199,15 +250,37 @@ def _example(found: Any) -> str:
     return excerpt(" ".join(parts), 150)
 
 
-def _prepare(name: str) -> _Look:
+def prepare(
+    checks: Sequence[str], required: Sequence[str] = (), not_run: dict[str, str] | None = None
+) -> Iterator[Look]:
+    """The checks of these names, ready to run.
+
+    Args:
+        checks: their names.
+        required: of these, what cannot run is an error.
+        not_run: is told the others, with why.
+
+    Raises:
+        MissingExtraError: a required check needs a library that is not installed.
+    """
+    for name in checks:
+        try:
+            yield _prepare(name)
+        except MissingExtraError as error:
+            if name in required or not_run is None:
+                raise
+            not_run[name] = str(error)
+
+
+def _prepare(name: str) -> Look:
     found = find("quality", name)
     severity, subject = _severity(found), _subject(found)
     if isinstance(found, type):
         looks = found()
-        return _Look(name, severity, subject, looks, looks.finish)
+        return Look(name, severity, subject, looks, looks)
     for example in getattr(found, "example", ())[:1]:
         found(example)  # what it needs and is not installed shows here, before anything is read
-    return _Look(name, severity, subject, lambda sample, row: found(sample), None)
+    return Look(name, severity, subject, lambda sample, row: found(sample))
 
 
 def examine(rows: Rows, checks: Sequence[str], *, required: Sequence[str] = ()) -> Audited:
@@ -224,46 +297,92 @@ def examine(rows: Rows, checks: Sequence[str], *, required: Sequence[str] = ()) 
     """
     started = time.monotonic()
     audited = Audited(rows.name)
-    looks = []
-    for name in checks:
-        try:
-            looks.append(_prepare(name))
-        except MissingExtraError as error:
-            if name in required:
-                raise
-            audited.not_run[name] = str(error)
-    audited.checks = [each.name for each in looks]
-    any_scored = False
+    looks = list(prepare(checks, required, audited.not_run))
     with progress(rows.count, f"audit {rows.name}", "row") as bar:
         for number, raw, found in rows:
             bar.update()
-            audited.rows += 1
-            if isinstance(found, Reject):
-                finding = Finding(number, found.reason, "error", _line(found.detail), rows.name)
-                _keep(audited, finding, {"text": _shorten(raw)} if raw not in (None, "") else {})
-                continue
-            for sample in found:
-                audited.languages[sample.language] += 1
-                any_scored = any_scored or bool(sample.scored)
-                bounded = _bounded(sample)
-                for look in looks:
-                    _look(audited, look, sample if look.finish else bounded, number)
+            find_in(audited, looks, number, raw, found)
+    conclude(audited, looks, rows, checks, required)
+    audited.seconds = time.monotonic() - started
+    return audited
+
+
+def find_in(
+    audited: Audited,
+    looks: Sequence[Look],
+    number: int,
+    raw: Any,
+    found: Sequence[Sample] | Reject,
+    apart: Callable[[Look, Sample, int, int], None] | None = None,
+) -> None:
+    """Puts down what the checks find in a row.
+
+    Args:
+        audited: what was found so far; it grows.
+        looks: the checks.
+        number: of the row.
+        raw: the row as it was read.
+        found: its samples, or why there are none.
+        apart: is given each sample, and its place in the row, for the checks over rows, which do not look at it then.
+    """
+    audited.rows += 1
+    if isinstance(found, Reject):
+        finding = Finding(number, found.reason, "error", _line(found.detail), audited.name)
+        _keep(audited, finding, {"text": _shorten(raw)} if raw not in (None, "") else {})
+        return
+    for place, sample in enumerate(found):
+        audited.languages[sample.language] += 1
+        audited.any_scored = audited.any_scored or bool(sample.scored)
+        bounded = _bounded(sample)
+        for look in looks:
+            try:
+                if look.over_rows is not None and apart is not None:
+                    apart(look, sample, number, place)
+                else:
+                    _look(audited, look, sample if look.over_rows is not None else bounded, number)
+            except Exception as error:  # one row that a check cannot take must not end the audit of the others
+                count, first = audited.failed.get(
+                    look.name, (0, _line(f"row {number}: {type(error).__name__}: {error}"))
+                )
+                audited.failed[look.name] = (count + 1, first)
+
+
+def conclude(
+    audited: Audited,
+    looks: Sequence[Look],
+    rows: Rows,
+    checks: Sequence[str],
+    required: Sequence[str],
+    places: dict[tuple[str, int], tuple[int, int | None]] | None = None,
+) -> None:
+    """Adds what all rows together show, and puts the findings into the order of the rows.
+
+    Args:
+        audited: what was found in the rows.
+        looks: the checks that were run.
+        rows: the data, of which examples are read once more.
+        checks: the names of all checks, in their order.
+        required: those that were asked for.
+        places: of a check and a row whose example has no texts yet, in which sample it was found and which answer.
+
+    Raises:
+        SourceError: there were no rows.
+    """
     if not audited.rows:
-        raise SourceError(f"{rows.name} holds no rows: there is nothing to audit")
-    if not any_scored:
+        raise SourceError(f"{audited.name} holds no rows: there is nothing to audit")
+    audited.checks = [each.name for each in looks]
+    if not audited.any_scored:
         audited.checks = [each.name for each in looks if each.subject != "comparison"]
         for each in looks:
             if each.subject == "comparison" and each.name in required:
                 audited.not_run[each.name] = f"{each.name} looks at scored answers, and no row has any"
     for look in looks:
-        for where, reason in look.finish() if look.finish else ():
-            _keep(audited, Finding(where, look.name, look.severity, _line(reason), rows.name), {})
+        for where, reason in look.over_rows.finish() if look.over_rows is not None else ():
+            keep(audited, where, look.name, look.severity, reason)
     order = {name: place for place, name in enumerate(checks)}
     last = audited.rows
     audited.findings.sort(key=lambda each: (last if each.row is None else each.row, order.get(each.check, -1)))
-    _show_late_examples(audited, rows)
-    audited.seconds = time.monotonic() - started
-    return audited
+    _show_late_examples(audited, rows, places or {})
 
 
 def _bounded(sample: Sample) -> Sample:
@@ -284,40 +403,57 @@ def _cut(text: str) -> str:
     return text[:half] + gap + text[-half:]
 
 
-def _look(audited: Audited, look: _Look, sample: Sample, row: int) -> None:
-    if look.subject == "comparison" and not sample.scored:
-        return
-    try:
-        if look.subject != "answer" or not sample.scored:
-            reason = look.call(sample, row)
-            found = [] if reason is None else [(reason, look.severity, sample)]
-        else:
-            found = _of_each_answer(look, sample, row)
-    except Exception as error:  # one row that a check cannot take must not end the audit of the others
-        count, first = audited.failed.get(look.name, (0, _line(f"row {row}: {type(error).__name__}: {error}")))
-        audited.failed[look.name] = (count + 1, first)
-        return
-    for reason, severity, shown in found:
+def _look(audited: Audited, look: Look, sample: Sample, row: int) -> None:
+    seen = targets(look, sample)
+    reasons = [look.call(each.sample, row) for each in seen]
+    for reason, severity, number in judged(look, [each.source for each in seen], reasons):
+        shown = sample if number is None else seen[number].sample
         _keep(audited, Finding(row, look.name, severity, _line(reason), audited.name), _texts(shown))
 
 
-def _of_each_answer(look: _Look, sample: Sample, row: int) -> list[tuple[str, Severity, Sample]]:
-    """What a check finds in each answer of a comparison; once, where it is the task's fault and the same for all."""
-    answers = [(each.source, replace(sample, output=_cut(each.response), scored=())) for each in sample.scored]
-    reasons = [look.call(answer, row) for _, answer in answers]
+def targets(look: Look, sample: Sample) -> list[Target]:
+    """What a check sees of a sample: it, or each answer of a comparison; nothing where it only looks at comparisons."""
+    if look.subject == "comparison" and not sample.scored:
+        return []
+    if look.subject != "answer" or not sample.scored:
+        return [Target(sample)]
+    return [Target(replace(sample, output=_cut(each.response), scored=()), each.source) for each in sample.scored]
+
+
+def judged(
+    look: Look, sources: Sequence[str], reasons: Sequence[str | None]
+) -> Iterator[tuple[str, Severity, int | None]]:
+    """The findings of a check in a sample, from what it says of each target.
+
+    Args:
+        look: the check.
+        sources: of the targets.
+        reasons: what is wrong with each.
+
+    Yields:
+        the reason, the severity, and the number of the answer; none where it is the task's fault and the same for all,
+        which is told once, or where the sample is no comparison.
+    """
+    if look.subject != "answer" or list(sources) == [""]:
+        yield from ((reason, look.severity, None) for reason in reasons if reason is not None)
+        return
     severity = _LOWERED[look.severity]
     if len(reasons) > 1 and reasons[0] is not None and len(set(reasons)) == 1:
-        return [(reasons[0], severity, sample)]
-    return [
-        (f"{source}: {reason}", severity, answer)
-        for (source, answer), reason in zip(answers, reasons, strict=True)
-        if reason is not None
-    ]
+        yield reasons[0], severity, None
+        return
+    for number, (source, reason) in enumerate(zip(sources, reasons, strict=True)):
+        if reason is not None:
+            yield f"{source}: {reason}", severity, number
 
 
 def _line(reason: str) -> str:
     """A reason in one line that a terminal can show: what rows hold may be long, or move a cursor."""
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in excerpt(reason, _LONGEST_REASON))
+
+
+def keep(audited: Audited, row: int | None, check: str, severity: Severity, reason: str) -> None:
+    """Puts down a finding whose texts are not at hand."""
+    _keep(audited, Finding(row, check, severity, _line(reason), audited.name), {})
 
 
 def _keep(audited: Audited, finding: Finding, texts: dict[str, str]) -> None:
@@ -345,23 +481,30 @@ def _shorten(value: Any) -> str:
     return f"{text[: _SHOWN * 2 // 3]} […] {text[-_SHOWN // 3 :]}"
 
 
-def _show_late_examples(audited: Audited, rows: Rows) -> None:
+def _show_late_examples(audited: Audited, rows: Rows, places: dict[tuple[str, int], tuple[int, int | None]]) -> None:
     """Adds the texts of the examples whose rows were only named after all rows were seen."""
-    wanted = {
-        example["row"]: example
-        for examples in audited.examples.values()
-        for example in examples
-        if len(example) == 2 and example["row"] is not None
-    }
+    wanted: dict[int, list[tuple[dict[str, Any], int, int | None]]] = {}
+    for name, examples in audited.examples.items():
+        for example in examples:
+            row = example["row"]
+            if len(example) == 2 and row is not None:
+                wanted.setdefault(row, []).append((example, *places.get((name, row), (0, None))))
+    for row, found in _of_rows(rows, wanted):
+        if isinstance(found, Reject):
+            continue
+        for example, place, answer in wanted[row]:
+            sample = found[place]
+            if answer is not None:
+                sample = replace(sample, output=_cut(sample.scored[answer].response), scored=())
+            example.update(_texts(sample))
+
+
+def _of_rows(rows: Rows, numbers: Iterable[int]) -> Iterator[tuple[int, list[Sample] | Reject]]:
+    """The rows of these numbers: those between them are passed over unread."""
+    wanted = set(numbers)
     if not wanted:
         return
-    last = max(wanted)
-    for number, _, found in rows:
-        if number in wanted and not isinstance(found, Reject):
-            texts = _texts(found[0])
-            for examples in audited.examples.values():
-                for example in examples:
-                    if example["row"] == number and len(example) == 2:
-                        example.update(texts)
-        if number >= last:
-            return
+    reader: RowReader = rows.reader()
+    for number, (line, raw) in enumerate(islice(rows.raw(), max(wanted) + 1)):
+        if number in wanted:
+            yield number, reader.read(line, raw)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from gpt4_instruct.quality.base import Sample, check
+from gpt4_instruct.quality.base import OverFacts, Sample, check
 from gpt4_instruct.records import Scored
 
 __all__ = ["FewAnswers"]
@@ -20,7 +20,7 @@ _TWO = (Scored("a", "x", 9.0), Scored("b", "y", 5.0))
     Sample("Say hu.", "", "", scored=_TWO[:1]),
     of="comparison",
 )
-class FewAnswers:
+class FewAnswers(OverFacts[int]):
     """Fails rows with fewer answers than most rows have, or with fewer than two.
 
     >>> looks = FewAnswers()
@@ -34,9 +34,13 @@ class FewAnswers:
     def __init__(self) -> None:
         self._counts: list[tuple[int, int]] = []
 
-    def __call__(self, sample: Sample, row: int) -> str | None:
-        self._counts.append((row, len(sample.scored)))
-        return None
+    def facts(self, sample: Sample) -> int:
+        """How many answers there are."""
+        return len(sample.scored)
+
+    def judge(self, facts: int, row: int) -> None:
+        """Remembers it."""
+        self._counts.append((row, facts))
 
     def finish(self) -> Iterator[tuple[int | None, str]]:
         if not self._counts:

@@ -28,7 +28,7 @@ from typing import Any
 from gpt4_instruct.errors import UsageError
 from gpt4_instruct.languages import words
 
-__all__ = ["NoveltyIndex", "kept"]
+__all__ = ["NoveltyIndex", "f1", "kept"]
 
 _UNSEEN = -1  # stands for every token that no kept text has
 _FIRST_COUNT = 256  # kept texts at which tokens are counted for the first time
@@ -129,7 +129,7 @@ class NoveltyIndex:
         common = cdist([sequence], self._texts, scorer=LCSseq.similarity, dtype=np.int64)[0]
         lengths = np.frombuffer(self._facts, dtype=np.int64)[::3]
         some = common > 0
-        return float(_f1(common[some], len(sequence), lengths[some]).max(initial=0.0))
+        return float(f1(common[some], len(sequence), lengths[some]).max(initial=0.0))
 
     def add(self, text: str) -> int:
         """Adds a text, novel or not (a seed, say); returns its number. Raises UsageError if it is not a string."""
@@ -167,7 +167,7 @@ class NoveltyIndex:
         if _UNSEEN not in sequence and (packed := _packed(sequence)) in texts:  # long ones would take seconds below
             return (numbers[texts.index(packed)], 1.0) if self.threshold < 1 else None
         common = cdist([sequence], texts, scorer=LCSseq.similarity, dtype=np.int64)[0]
-        scores = _f1(common, len(sequence), np.array([len(text) for text in texts]))
+        scores = f1(common, len(sequence), np.array([len(text) for text in texts]))
         best = int(scores.argmax())
         return (numbers[best], float(scores[best])) if scores[best] > self.threshold else None
 
@@ -186,7 +186,7 @@ class NoveltyIndex:
         lengths, ends, rests = np.frombuffer(self._facts, dtype=np.int64).reshape(-1, 3)[numbers].T
         rest = np.where(ends < self._places[first[-1]], rests, len(known) - len(first))
         most = np.minimum(common + rest, np.minimum(length, lengths))
-        found_numbers: list[int] = numbers[_f1(most, length, lengths) > self.threshold].tolist()
+        found_numbers: list[int] = numbers[f1(most, length, lengths) > self.threshold].tolist()
         return found_numbers
 
     def _add(self, tokens: list[str]) -> int:
@@ -222,7 +222,7 @@ class NoveltyIndex:
         """How many features are the first: a text that has only what comes after, and nothing else, is not similar."""
         if length not in self._prefixes:
             rests = range(1, length + 1)
-            too_few = bisect(rests, False, key=lambda rest: bool(_f1(rest, length, rest) > self.threshold))
+            too_few = bisect(rests, False, key=lambda rest: bool(f1(rest, length, rest) > self.threshold))
             self._prefixes[length] = length - too_few
         return self._prefixes[length]
 
@@ -266,7 +266,7 @@ def _checked(threshold: Any) -> float:
     return float(threshold)
 
 
-def _f1(common: Any, n: int, m: Any) -> Any:
+def f1(common: Any, n: int, m: Any) -> Any:
     """F1 of `common` > 0 tokens in order between texts of `n` and of `m`; of int, or of arrays of int64.
 
     Digit for digit what `rouge_score.scoring.fmeasure` gives: the same operations on the same floats. It is the same

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from gpt4_instruct.quality.base import Sample, check
+from gpt4_instruct.quality.base import OverFacts, Sample, check
 from gpt4_instruct.records import Scored
 
 __all__ = ["ScoreCollapse"]
@@ -15,7 +15,7 @@ _MOST, _FEWEST = 0.8, 20
 
 
 @check("warning", *[Sample("Hi", "", "", scored=(Scored("a", "gpt-4", 9.0),)) for _ in range(_FEWEST)], of="comparison")
-class ScoreCollapse:
+class ScoreCollapse(OverFacts[list[tuple[str, float]]]):
     """Finds a source with one score in over 80 % of its 20 answers or more. The finding is of the whole, not of a row.
 
     >>> looks = ScoreCollapse()
@@ -28,11 +28,14 @@ class ScoreCollapse:
     def __init__(self) -> None:
         self._scores: dict[str, Counter[float]] = {}
 
-    def __call__(self, sample: Sample, row: int) -> str | None:
-        for each in sample.scored:
-            if each.score is not None:
-                self._scores.setdefault(each.source, Counter())[each.score] += 1
-        return None
+    def facts(self, sample: Sample) -> list[tuple[str, float]]:
+        """Each answer's source and score."""
+        return [(each.source, each.score) for each in sample.scored if each.score is not None]
+
+    def judge(self, facts: list[tuple[str, float]], row: int) -> None:
+        """Counts them."""
+        for source, score in facts:
+            self._scores.setdefault(source, Counter())[score] += 1
 
     def finish(self) -> Iterator[tuple[int | None, str]]:
         for source, scores in self._scores.items():

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from rapidfuzz.distance import LCSseq
 
 from gpt4_instruct.languages import words
-from gpt4_instruct.quality.base import Sample, check
+from gpt4_instruct.quality.base import OverFacts, Sample, check
 from gpt4_instruct.quality.texts import excerpt
 
 __all__ = ["ShiftedRows"]
@@ -20,12 +21,28 @@ _REACH = 3  # rows on each side that are looked at
 _FITS, _FEWEST_WORDS = 0.7, 3
 
 
+class Entry(NamedTuple):
+    """A row with a label, as its neighbours and itself are judged.
+
+    Attributes:
+        output: the answer's words, where it may belong to another row; else none.
+        label: the label's words.
+        said: the answer in short, for the reason.
+        meant: the label in short.
+    """
+
+    output: list[str] | None
+    label: list[str]
+    said: str
+    meant: str
+
+
 @check(
     "error",
     Sample("Reverse the words.", "red green blue", "Paris is the capital of France.", label="blue green red"),
     Sample("What is the capital of France?", "", "Berlin, most likely.", label="Paris is the capital of France."),
 )
-class ShiftedRows:
+class ShiftedRows(OverFacts[Entry]):
     """Fails a row whose answer is nothing like its own label and task, but like the label of a row near it.
 
     >>> looks = ShiftedRows()
@@ -36,43 +53,45 @@ class ShiftedRows:
     """
 
     def __init__(self) -> None:
-        self._near: deque[tuple[int, Sample, list[str], list[str]]] = deque(maxlen=2 * _REACH + 1)
+        self._near: deque[tuple[int, Entry]] = deque(maxlen=2 * _REACH + 1)
         self._found: list[tuple[int | None, str]] = []
 
-    def __call__(self, sample: Sample, row: int) -> str | None:
+    def facts(self, sample: Sample) -> Entry | None:
+        """The words that are compared; none without a label."""
         if sample.label is None:
             return None
         output, label = (words(text[:2000], sample.language) for text in (sample.output, sample.label))
-        self._near.append((row, sample, output, label))
+        lost = len(output) >= _FEWEST_WORDS and _alike(output, label) < _FITS / 2
+        if lost:  # it may be right all the same, and the label wrong
+            task = set(words(f"{sample.instruction} {sample.input}"[:4000], sample.language))
+            lost = sum(word in task for word in output) <= len(output) / 2
+        return Entry(output if lost else None, label, excerpt(sample.output, 40), excerpt(sample.label, 40))
+
+    def judge(self, facts: Entry, row: int) -> None:
+        """Looks at a row as soon as those behind it are known."""
+        self._near.append((row, facts))
         if len(self._near) == self._near.maxlen:
-            self._judge(self._near[_REACH])
+            self._compare(*self._near[_REACH])
         elif len(self._near) > _REACH:  # the first rows have neighbours behind them only
-            self._judge(self._near[len(self._near) - 1 - _REACH])
-        return None
+            self._compare(*self._near[len(self._near) - 1 - _REACH])
 
     def finish(self) -> Iterator[tuple[int | None, str]]:
-        for entry in list(self._near)[-_REACH:]:
-            self._judge(entry)
+        for row, entry in list(self._near)[-_REACH:]:
+            self._compare(row, entry)
         seen = set()
-        for row, reason in self._found:
-            if row not in seen:
-                seen.add(row)
-                yield row, reason
+        for number, reason in self._found:
+            if number not in seen:
+                seen.add(number)
+                yield number, reason
 
-    def _judge(self, entry: tuple[int, Sample, list[str], list[str]]) -> None:
-        row, sample, output, label = entry
-        if len(output) < _FEWEST_WORDS or _alike(output, label) >= _FITS / 2:
+    def _compare(self, row: int, entry: Entry) -> None:
+        if entry.output is None:
             return
-        task = set(words(f"{sample.instruction} {sample.input}"[:4000], sample.language))
-        if sum(word in task for word in output) > len(output) / 2:  # it may be right, and the label wrong
-            return
-        for other, neighbour, _, its in self._near:
-            if other != row and neighbour.label is not None and _alike(output, its) >= _FITS:
-                reason = (
-                    f"the answer {excerpt(sample.output, 40)!r} is the label of row {other}, not its own"
-                    f" ({excerpt(sample.label or '', 40)!r})"
+        for other, neighbour in self._near:
+            if other != row and _alike(entry.output, neighbour.label) >= _FITS:
+                self._found.append(
+                    (row, f"the answer {entry.said!r} is the label of row {other}, not its own ({entry.meant!r})")
                 )
-                self._found.append((row, reason))
                 return
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from gpt4_instruct.quality.base import Sample, check
+from gpt4_instruct.quality.base import OverFacts, Sample, check
 from gpt4_instruct.quality.minhash import Similar
 
 __all__ = ["SimilarTask"]
@@ -19,20 +17,29 @@ _FEWEST_WORDS = 5
     of="task",
     optional=True,
 )
-class SimilarTask:
+class SimilarTask(OverFacts[bytes]):
     """Fails a row whose instruction and input share about 80 % of their word triples with an earlier row's.
 
     Raises:
         MissingExtraError: datasketch is not installed.
     """
 
+    spread = "minhash"
+
     def __init__(self) -> None:
         self._similar = Similar("the check similar_task", _FEWEST_WORDS)
+        self.bands = self._similar.bands
 
-    def __call__(self, sample: Sample, row: int) -> str | None:
-        near = self._similar.find(f"{sample.instruction} {sample.input}", sample.language, row)
-        return None if near is None else f"nearly the task of row {near[0]} (Jaccard about {near[1]:.2f})"
+    def facts(self, sample: Sample) -> bytes | None:
+        """The task's signature."""
+        return self._similar.signature(f"{sample.instruction} {sample.input}", sample.language)
 
-    def finish(self) -> Iterator[tuple[int | None, str]]:
-        """Nothing more."""
-        return iter(())
+    def judge(self, facts: bytes, row: int) -> str | None:
+        """Which earlier row is too similar; where none is, this one is kept."""
+        near = self._similar.find(facts, row)
+        return None if near is None else self.reason(*near)
+
+    @staticmethod
+    def reason(row: int, similarity: float) -> str:
+        """What a finding says: which row is too similar, and how similar."""
+        return f"nearly the task of row {row} (Jaccard about {similarity:.2f})"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,12 +24,13 @@ from gpt4_instruct.sources.find import open_source
 from gpt4_instruct.sources.hub import HubSource
 from gpt4_instruct.sources.released import RELEASED
 from gpt4_instruct.sources.shapes import samples
+from gpt4_instruct.sources.shards import Shard, find_shards, is_pattern, is_url, read_shards
 from gpt4_instruct.storage import read_json
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, IterableDataset
 
-__all__ = ["Rows", "configs_of", "open_rows"]
+__all__ = ["RowReader", "Rows", "configs_of", "open_rows"]
 
 _MANIFEST = "manifest.json"  # of a folder that a build wrote
 _LOOKED_AT = 200  # rows that tell the file's language
@@ -39,6 +40,43 @@ _CHARACTERS = 2_000  # of a text that tell its language
 _FEWEST_WORDS = 3  # in which an instruction is English beyond doubt: "Python?" may be asked in any language
 
 
+@dataclass(frozen=True, slots=True)
+class RowReader:
+    """Makes samples of raw rows, one by one: all that it needs to know of the others is here.
+
+    Attributes:
+        name: how the data is called.
+        stem: what rows without an id are called by.
+        language: the data's; none where it is of both.
+        fallback: of a sample whose own language is not told.
+        given: whether that is every sample's.
+    """
+
+    name: str
+    stem: str
+    language: Language | None
+    fallback: Language
+    given: bool
+
+    def read(self, line: int, raw: Any) -> list[Sample] | Reject:
+        """The samples of a row, or why it has none."""
+        found = samples(raw, f"{self.stem}-{line}", f"{self.name}:{line}", self.fallback)
+        if self.given or isinstance(found, Reject):
+            return found
+        return [self._with_language(sample) for sample in found]
+
+    def _with_language(self, sample: Sample) -> Sample:
+        """The sample, whose language is the data's, with its own where that is told."""
+        asked = _language(sample.instruction)
+        answered = _language(sample.output or "\n".join(each.response[:_CHARACTERS] for each in sample.scored))
+        if asked is None or asked == sample.language:
+            return sample
+        clear = asked == "zh" or len(sample.instruction.split(maxsplit=_FEWEST_WORDS)) >= _FEWEST_WORDS
+        if asked == answered or (self.language is None and clear):
+            return replace(sample, language=asked)
+        return sample
+
+
 class Rows:
     """Raw rows with what was read in them, lazily and as often as asked; `open_rows` makes it.
 
@@ -46,6 +84,7 @@ class Rows:
         name: how the data is called: its file, ``hub:ID``, ``dataset`` or ``rows``; no folder of yours.
         language: the data's: as it was given, or that of nearly all of the first 200 instructions; none where they are
             of both languages, or not read yet.
+        shards: the files that the rows are in, one after the other, where each can be read for itself.
 
     Unless it is given, a sample's own language may be another one:
 
@@ -65,8 +104,10 @@ class Rows:
         stem: str | None = None,
         language: Language | None = None,
         count: Callable[[], int | None] = lambda: None,
+        shards: Sequence[Shard] = (),
     ) -> None:
         self.name = name
+        self.shards = tuple(shards)
         self.language = language
         self._read = read
         self._stem = stem or Path(name).stem
@@ -88,26 +129,31 @@ class Rows:
             first = list(islice(rows, _LOOKED_AT))
             self.language, self._fallback = _most(first)
             rows = chain(first, rows)
+        reader = self.reader()
         for number, (line, raw) in enumerate(rows):
-            found = samples(raw, f"{self._stem}-{line}", f"{self.name}:{line}", self._fallback)
-            if not self._given and not isinstance(found, Reject):
-                found = [self._with_language(sample) for sample in found]
-            yield number, raw.text if isinstance(raw, UnreadableRow) else raw, found
+            yield number, raw.text if isinstance(raw, UnreadableRow) else raw, reader.read(line, raw)
+
+    def raw(self) -> Iterator[tuple[int, Any]]:
+        """Each row as it was read, with its place in the file, such as its line; one that cannot be read is an error.
+
+        Raises:
+            SourceError: the data can no longer be read.
+        """
+        return iter(self._read())
+
+    def reader(self) -> RowReader:
+        """What makes samples of these rows; the first ones are read for it, unless they were.
+
+        Raises:
+            SourceError: the data can no longer be read.
+        """
+        if self._fallback is None:
+            self.language, self._fallback = _most(list(islice(self._read(), _LOOKED_AT)))
+        return RowReader(self.name, self._stem, self.language, self._fallback, self._given)
 
     def count(self) -> int | None:
         """How many rows there are, where that can be told without reading them."""
         return self._count()
-
-    def _with_language(self, sample: Sample) -> Sample:
-        """The sample, whose language is the data's, with its own where that is told."""
-        asked = _language(sample.instruction)
-        answered = _language(sample.output or "\n".join(each.response[:_CHARACTERS] for each in sample.scored))
-        if asked is None or asked == sample.language:
-            return sample
-        clear = asked == "zh" or len(sample.instruction.split(maxsplit=_FEWEST_WORDS)) >= _FEWEST_WORDS
-        if asked == answered or (self.language is None and clear):
-            return replace(sample, language=asked)
-        return sample
 
 
 def _most(first: Sequence[tuple[int, Any]]) -> tuple[Language | None, Language]:
@@ -140,8 +186,9 @@ def open_rows(
     Args:
         data: the path of a json, jsonl, csv or parquet file or of a zip that holds one; ``"seeds"``;
             ``"released:NAME"``; ``"hub:ID"``, ``"hub:ID@REVISION"``, ``"hub:ID:CONFIG"``; a folder that `build` wrote,
-            as ``"FOLDER:CONFIG"`` where it holds several; a `datasets.Dataset`, or the train split of a
-            `datasets.DatasetDict`; a list of dicts.
+            as ``"FOLDER:CONFIG"`` where it holds several; another folder of such files, a pattern of
+            their names or a URL (``"data/*.parquet"``, ``"s3://..."``, ``"hf://..."``), as `sources.shards` says; a
+            `datasets.Dataset`, or the train split of a `datasets.DatasetDict`; a list of dicts.
         language: of the answers; by default it is told from the rows, as `Rows` says.
 
     Raises:
@@ -183,7 +230,10 @@ def _named(data: str | Path, language: Language | None) -> Rows:
         if text.startswith("released:"):
             language = language or RELEASED[text.removeprefix("released:")].language
         count = source.count if isinstance(source, HubSource) else lambda: None  # a file would be read for it
-        return Rows(source.name, source.raw, stem=source.stem, language=language, count=count)
+        shards = [Shard(str(source.path))] if isinstance(source, FileSource) and path.suffix == ".parquet" else []
+        return Rows(source.name, source.raw, stem=source.stem, language=language, count=count, shards=shards)
+    if is_url(text) or is_pattern(text) or (path.is_dir() and not (path / _MANIFEST).is_file()):
+        return _of_shards(find_shards(text if is_url(text) else str(path)), text, language)
     folder, _, config = text.rpartition(":")
     if path.is_dir() or (folder and Path(folder).expanduser().is_dir()):
         return _of_folder(path, "", language) if path.is_dir() else _of_folder(Path(folder), config, language)
@@ -220,6 +270,18 @@ def _manifest(folder: Path) -> dict[str, _Config]:
         raise SourceError(f"{folder / _MANIFEST} is not a manifest of this package: {error}") from error
 
 
+def _of_shards(shards: Sequence[Shard], text: str, language: Language | None) -> Rows:
+    name = shards[0].name if len(shards) == 1 else Path(text).name or text
+    counted = all(each.is_parquet for each in shards)
+    return Rows(
+        name,
+        lambda: read_shards(shards),
+        language=language,
+        count=lambda: sum(each.count() for each in shards) if counted else None,
+        shards=shards,
+    )
+
+
 def _of_folder(folder: Path, name: str, language: Language | None) -> Rows:
     """A config of a folder of ours, by its manifest; the only one, where none is named."""
     folder = folder.expanduser()
@@ -231,8 +293,13 @@ def _of_folder(folder: Path, name: str, language: Language | None) -> Rows:
         raise SourceError(f"{folder} {what}: name one of {', '.join(f'{folder}:{each}' for each in configs)}")
     files, count, built = configs[name]
 
-    def read() -> Iterator[tuple[int, Any]]:
-        return enumerate((row for file in files for _, row in FileSource(file).raw()), start=1)
-
+    shards = [Shard(str(file)) for file in files]
     called = f"{folder.resolve().name}:{name}"
-    return Rows(called, read, stem=name, language=language or built, count=lambda: count)
+    return Rows(
+        called,
+        lambda: read_shards(shards),
+        stem=name,
+        language=language or built,
+        count=lambda: count,
+        shards=shards,
+    )
