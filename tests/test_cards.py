@@ -142,6 +142,43 @@ def test_what_people_wrote_in_both_cards_is_kept():
     assert merge_card(card, here) == card
 
 
+def pushed(there, text, rendered=OURS):
+    """A card as a push of a folder with such a text above and below its rendered part leaves it."""
+    here = merge_card(None, rendered).replace("\n<!--", f"\n{text}\n\n<!--", 1) + f"\n{text}\n"
+    return merge_card(there, here)
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("See the paper for this.", "See our paper for this."),
+        ("一份数据。", "一份数据。\n\n它的用处很多。"),
+        ("A.\n\nB.", "A."),
+    ],
+)
+def test_a_text_that_was_edited_is_pushed_in_place_of_its_earlier_wording(first, second, newline):
+    card = pushed(f"---{newline}license: mit{newline}---{newline}# There{newline}", first)
+    card = pushed(card, second, LATER)
+    wanted = second.replace("\n", newline)
+    before, after = _BEGINS.split(card)[0], _ENDS.split(card)[-1]
+    assert before.partition("# There")[2].strip() == wanted and after.strip() == wanted
+    assert pushed(card, second, LATER) == card
+
+
+def test_a_text_that_was_edited_in_the_repository_stays_beside_no_copy_of_it():
+    card = pushed(None, "A text with an erorr.").replace("erorr", "error")
+    assert pushed(card, "A text with an erorr.", LATER).count("A text with an er") == 2, "above and below"
+    both = pushed(card, "A text with an erorr or two.")
+    assert both.count("A text with an error.") == both.count("A text with an erorr or two.") == 2
+
+
+def test_a_text_of_another_folder_is_laid_beside():
+    card = pushed(pushed(None, "These rows were made in spring."), "Ask Kim before you use it!")
+    assert card.count("made in spring") == card.count("Ask Kim") == 2
+    assert pushed(card, "").count("Ask Kim") == 2, "a folder without a text takes nobody's away"
+
+
 # --- metadata -------------------------------------------------------------------------------------------------------
 
 
@@ -164,6 +201,14 @@ def test_what_an_earlier_rendering_wrote_goes_and_what_people_added_stays():
         ],
         "thumbnail": "x.png",
     }
+
+
+def test_a_name_that_was_edited_again_is_the_newer_one():
+    named = "---\npretty_name: {}\n---\n# Ours\n"
+    here = merge_card(None, named.format("Ours"))
+    card = merge_card(None, with_metadata(here, pretty_name="Mine"))
+    assert metadata(merge_card(card, here)) == {"pretty_name": "Mine"}, "what is rendered gives way"
+    assert metadata(merge_card(card, with_metadata(here, pretty_name="Mine, too"))) == {"pretty_name": "Mine, too"}
 
 
 @pytest.mark.parametrize("ours", ["license: unknown\n", "license:\n", "tags:\n- a\n"])

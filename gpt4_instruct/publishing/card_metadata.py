@@ -16,16 +16,20 @@ _THEIRS = ("pretty_name",)  # values that people name better
 _UNKNOWN = (None, "", "unknown")  # values that give way to what people know
 
 
-def merge_metadata(theirs: Mapping[Any, Any], ours: Mapping[Any, Any], wrote: Mapping[str, Any]) -> dict[Any, Any]:
+def merge_metadata(
+    theirs: Mapping[Any, Any], ours: Mapping[Any, Any], wrote: Mapping[str, Any], rendered: Mapping[str, Any]
+) -> dict[Any, Any]:
     """Our metadata in our order, then what is somebody's own.
 
     Args:
         theirs: those of the card that is there, in which people may have changed any.
-        ours: the rendered ones.
+        ours: those of the new card.
         wrote: what the program wrote into the card that is there, as `told` told it.
+        rendered: the same of the new card; what else is in it is of people, too, and newer.
 
     >>> theirs = {"license": "mit", "tags": ["old", "mine"], "thumbnail": "x.png"}
-    >>> merge_metadata(theirs, {"license": "unknown", "tags": ["new"]}, {"license": "unknown", "tags": ["old"]})
+    >>> ours = {"license": "unknown", "tags": ["new"]}
+    >>> merge_metadata(theirs, ours, {"license": "unknown", "tags": ["old"]}, ours)
     {'license': 'mit', 'tags': ['new', 'mine'], 'thumbnail': 'x.png'}
     """
     merged: dict[Any, Any] = {}
@@ -34,7 +38,9 @@ def merge_metadata(theirs: Mapping[Any, Any], ours: Mapping[Any, Any], wrote: Ma
         if isinstance(value, list) and key not in _REPLACED:
             merged[key] = _lists(key, old, value, wrote.get(key))
         else:
-            gives_way = key in _THEIRS or (isinstance(value, str | None) and value in _UNKNOWN)
+            gives_way = (key in _THEIRS and _is_of(value, rendered.get(key))) or (
+                isinstance(value, str | None) and value in _UNKNOWN
+            )
             merged[key] = old if gives_way and old is not None and not _is_of(old, wrote.get(key)) else value
     for key, old in theirs.items():
         if key in ours or (key in wrote and _is_of(old, wrote[key])):

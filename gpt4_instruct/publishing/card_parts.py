@@ -14,11 +14,14 @@
     More of what people wrote.     kept, byte for byte
 
 The second marker remembers which metadata the program wrote, so that the next rendering can tell a tag that it dropped
-from one that somebody added. Both are HTML comments: no page shows them.
+from one that somebody added; and, where a card with texts of people's was laid into another one, as a push does, the
+hashes of these texts: so the next push can tell on which side one was changed. Both are HTML comments: no page shows
+them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -36,6 +39,10 @@ _BEGINS = re.compile(r"^[ \t]*<!-- gpt4-instruct: rendered from here\b[^\n]*-->[
 _ENDS = re.compile(r"^[ \t]*<!-- gpt4-instruct: up to here\b([^\n]*)-->[ \t]*\r?(?:\n|\Z)", re.MULTILINE)
 
 
+_GAPS = re.compile(r"\n[ \t]*\r?\n\s*")  # between paragraphs
+_ALIKE = 70  # of 100, from which on a text is taken for another wording of one; other texts come to about 50
+
+
 class _Card(NamedTuple):
     """A card in its parts.
 
@@ -45,6 +52,7 @@ class _Card(NamedTuple):
         body: the rendered part; none where the card has none, and all of its text is in `before`.
         after: what stands behind the rendered part.
         wrote: the metadata that the program wrote, as `card_metadata.told` tells them; none where that is not said.
+        laid: the hashes of the texts above and below that were laid into this card last; empty where none were.
     """
 
     metadata: dict[Any, Any]
@@ -52,6 +60,7 @@ class _Card(NamedTuple):
     body: str | None
     after: str
     wrote: dict[str, Any] | None
+    laid: tuple[str, str] = ("", "")
 
 
 def merge_card(old: str | None, new: str) -> str:
@@ -65,7 +74,9 @@ def merge_card(old: str | None, new: str) -> str:
 
     Args:
         old: the card that is there; none if there is none.
-        new: the rendered card, with markers or without. If people wrote around its markers, that is kept, too.
+        new: the rendered card, with markers or without. If people wrote around its markers, that is kept, too: in
+            place of what was laid into `old` from there earlier, if it is a newer wording of it and `old` was not
+            changed since.
 
     Returns:
         the card to be written, with markers; with the line ends of `old`. Merging `new` once more changes nothing.
@@ -93,15 +104,20 @@ def merge_card(old: str | None, new: str) -> str:
     if theirs.body is None and before.replace("\r\n", "\n").strip("\n") == body.strip("\n"):
         before = ""  # it is the rendered card itself, from before it was marked
     body, above, below = (text.replace("\n", newline) for text in (body.strip("\n"), above, below))
-    before, after = _joined(before, above, newline), _joined(after, below, newline)
+    laid = tuple(_hash(ours) or earlier for ours, earlier in zip((above, below), theirs.laid, strict=True))
+    before, after = _laid(before, above, theirs.laid[0], newline), _laid(after, below, theirs.laid[1], newline)
     if not before.strip():
         before = newline
     elif theirs.body is None or not before.endswith("\n"):
         before += newline * (2 - (before.endswith("\n") + before.endswith(newline * 2)))
     remembered = json.dumps(wrote, ensure_ascii=False, default=str).replace(">", "\\u003e")
+    remembered += f"; texts around it: {' '.join(each or '-' for each in laid)}" if any(laid) else ""
     part = f"{_BEGIN}{newline * 2}{body}{newline * 2}{_END.replace('{}', remembered)}{newline}"
     return (
-        _yaml_block(merge_metadata(theirs.metadata, ours.metadata, theirs.wrote or {}), newline) + before + part + after
+        _yaml_block(merge_metadata(theirs.metadata, ours.metadata, theirs.wrote or {}, wrote), newline)
+        + before
+        + part
+        + after
     )
 
 
@@ -135,8 +151,8 @@ def _parse(text: str) -> _Card:
     begins, ends = list(_BEGINS.finditer(text)), list(_ENDS.finditer(text))
     if len(begins) == len(ends) == 1 and begins[0].end() <= ends[0].start():
         (begin,), (end,) = begins, ends
-        wrote = _remembered(end[1])
-        return _Card(metadata, text[: begin.start()], text[begin.end() : end.start()], text[end.end() :], wrote)
+        wrote, laid = _remembered(end[1])
+        return _Card(metadata, text[: begin.start()], text[begin.end() : end.start()], text[end.end() :], wrote, laid)
     for mark in sorted([*begins, *ends], key=lambda each: each.start(), reverse=True):
         text = text[: mark.start()] + text[mark.end() :]  # a marker that marks nothing
     return _Card(metadata, text, None, "", None)
@@ -171,18 +187,41 @@ def _yaml_block(metadata: dict[Any, Any], newline: str) -> str:
     return f"---{newline}{text}{newline}---{newline}"
 
 
-def _joined(text: str, other: str, newline: str) -> str:
-    """A hand-written part, and another one behind it unless it is in it already."""
-    if not other.strip() or other.strip() in text:
-        return text
-    if not text.strip():
-        return other
-    return text + newline * (not text.endswith("\n")) + newline + other.lstrip("\r\n")
+def _laid(theirs: str, ours: str, laid: str, newline: str) -> str:
+    """A hand-written part of the card that is there, and ours: the one that is newer, or both.
+
+    Args:
+        theirs: the part there.
+        ours: of the new card.
+        laid: the hash of what was laid into it last.
+        newline: of the card.
+    """
+    from rapidfuzz import fuzz
+
+    if not ours.strip() or ours.strip() == theirs.strip() or _hash(ours) == laid:
+        return theirs  # only there was it changed since, if at all
+    if not theirs.strip():
+        return ours
+    for start in (0, *(gap.end() for gap in _GAPS.finditer(theirs))):  # what was laid is the end of it
+        if _hash(theirs[start:]) == laid and fuzz.partial_ratio(theirs[start:].strip(), ours.strip()) >= _ALIKE:
+            return theirs[:start] + (ours.lstrip("\r\n") if start else ours)
+    if ours.strip() in theirs:
+        return theirs
+    return theirs + newline * (not theirs.endswith("\n")) + newline + ours.lstrip("\r\n")
 
 
-def _remembered(text: str) -> dict[str, Any] | None:
+def _hash(text: str) -> str:
+    """Of a text as it is read: without its line ends and what is empty around it; nothing of an empty one."""
+    plain = "\n".join(text.split("\r\n")).strip()
+    return hashlib.sha256(plain.encode("utf-8", "surrogatepass")).hexdigest()[:16] if plain else ""
+
+
+def _remembered(text: str) -> tuple[dict[str, Any] | None, tuple[str, str]]:
+    """What an end marker says: the metadata that were rendered, and the hashes of the texts that were laid there."""
+    hashes = re.search(r"; texts around it: ([0-9a-f]{16}|-) ([0-9a-f]{16}|-) *$", text)
+    laid = (hashes[1].strip("-"), hashes[2].strip("-")) if hashes else ("", "")
     try:
-        found = json.loads(text[text.index("{") :])
+        found = json.loads(text[text.index("{") : hashes.start() if hashes else None])
     except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
+        return None, laid
+    return found if isinstance(found, dict) else None, laid
