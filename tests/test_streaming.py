@@ -273,7 +273,7 @@ def start(data: Path, out: Path, recipe: Any, **environment: str) -> Any:
 
 def both(data: Path, out: Path, recipe: Any) -> list[Any]:
     """Two processes of one run, as a launcher starts them."""
-    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    common = {"OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     return [start(data, out, recipe, RANK=rank, LOCAL_RANK=rank, **common) for rank in "01"]
 
 
@@ -288,7 +288,7 @@ def test_kills_at_any_moment_change_nothing(tmp_path):
             process.join(random.uniform(0.1, 0.5) * (1 + kills))
             kills += process.is_alive()
             process.kill()
-        process.join(60)
+        process.join(120)
         assert process.exitcode in (0, -9)
     again = json.loads((out / "training.json").read_text())
     assert kills and curve(again["log"]) == curve(whole["log"])
@@ -305,13 +305,13 @@ def test_two_processes_learn_what_one_does_also_after_a_kill_and_one_goes_on_whe
         time.sleep(0.01)
     running[1].kill()
     for each in running:
-        each.join(60)
+        each.join(120)
     killed = not (out / "training.json").exists()
     assert [each.exitcode for each in running] == [1, -9] or not killed
     if killed:
         running = both(data, out, recipe)
         for each in running:
-            each.join(60)
+            each.join(120)
         assert [each.exitcode for each in running] == [0, 0]
     facts = json.loads((out / "training.json").read_text())
     assert facts["hardware"]["devices"] == 2 and facts["tokens"] == alone["tokens"] and facts["data"] == alone["data"]
