@@ -37,7 +37,8 @@ def push(
 ) -> None:
     """Publish a dataset, a model, adapters or a Space on the Hugging Face Hub, in one commit.
 
-    Private unless --public. Only what has changed is sent; other configs, and what people wrote on the card, stay.
+    Private unless --public. Only what has changed is sent; other configs, and what people wrote on a card, stay, but
+    a Space's card is replaced.
     The same command goes on where one was cut off. Log in with: hf auth login
     """
     from gpt4_instruct.errors import TermsError

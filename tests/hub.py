@@ -6,8 +6,8 @@
         hub.fail("POST */commit/*", 500)             # the next such request is answered with that
 
 Repositories, their commits and their large files are in memory. What a request is answered with follows the Hub's API
-(huggingface.co/docs/hub/api) as the client of huggingface_hub 2.4 calls it; nothing here is Xet, so the clients fall
-back to LFS. One event loop answers, so that each request is atomic, as a commit on the Hub is.
+(huggingface.co/docs/hub/api) as the client of huggingface_hub 2.4 calls it; nothing here is Xet, so
+`environment` tells the clients to send by LFS. One event loop answers, so that each request is atomic, as a commit on the Hub is.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from aiohttp import web
 
 from tests.endpoint import Served
 
-__all__ = ["Asked", "Client", "Commit", "LoopbackHub", "Repository"]
+__all__ = ["Asked", "Client", "Commit", "File", "LoopbackHub", "Repository"]
 
 _LFS = re.compile(r"\.(parquet|safetensors|bin|gguf|pt|h5|npz|png|jpg|zip|gz|arrow|model)$|(^|/)tokenizer\.json$")
 _REGULAR_BYTES = 10_000_000  # larger files are LFS whatever they are called
@@ -337,7 +337,9 @@ class LoopbackHub(Served):
     async def _info(self, http: web.Request) -> web.Response:
         repo = self._repo(http)
         state = self._state(http, repo)
-        card = _yaml_of(state.files["README.md"].content.decode()) if "README.md" in state.files else None
+        card = (
+            _yaml_of(state.files["README.md"].content.decode(errors="replace")) if "README.md" in state.files else None
+        )
         siblings = []
         for path, file in sorted(state.files.items()):
             sizes: dict[str, Any] = {"size": len(file.content), "blobId": file.blob}

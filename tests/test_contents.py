@@ -77,6 +77,18 @@ def test_a_dataset_that_is_not_whole_is_refused(data):
         read_contents(data)
 
 
+def test_a_card_names_its_pictures_in_any_spelling(data):
+    for name in ("lengths 2.png", "长度.png"):
+        (data / "figures" / name).write_bytes(b"a figure")
+    long = "A" * 6_000
+    (data / "README.md").write_text(
+        "![a](figures/lengths%202.png) ![b](<figures/lengths.png>) <img src='figures/%E9%95%BF%E5%BA%A6.png'>\n"
+        f"![in the text](data:image/png;base64,{long}) [too long]({long}) [nothing](%00) [up](%2E%2E/private.txt)\n"
+    )
+    found = [path for path in read_contents(data).files if path.startswith("figures/")]
+    assert sorted(found) == ["figures/lengths 2.png", "figures/lengths.png", "figures/长度.png"]
+
+
 def test_a_build_in_progress_is_waited_for_and_a_killed_one_is_nothing(data):
     (data / ".chinese.building").mkdir()
     assert read_contents(data).kind == "dataset"
@@ -182,6 +194,18 @@ def test_a_known_secret_is_found_wherever_it_stands(monkeypatch, tmp_path, befor
         assert f"a.txt, line {before.count(chr(10)) + 1}," in str(caught.value)
         assert SECRET not in str(caught.value)
     assert SECRET not in without_secrets(f"{before}{SECRET}{after}")
+
+
+def test_the_name_of_a_file_is_read_too(monkeypatch):
+    monkeypatch.setenv("MY_API_KEY", "Key-0123456789")
+    with pytest.raises(UsageError, match=r"the name a/\[redacted\]\.txt holds the value of MY_API_KEY"):
+        check_no_secrets({"a/Key-0123456789.txt": b""})
+
+
+def test_a_value_that_is_no_text_is_looked_for_nowhere(monkeypatch, data):
+    monkeypatch.setitem(os.environb, b"MY_API_KEY", b"\xff\xfe0123456789")
+    check_no_secrets({"a.md": data / "README.md"})
+    assert without_secrets("text") == "text"
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

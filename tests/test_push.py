@@ -10,7 +10,7 @@ import pytest
 
 from gpt4_instruct.errors import TermsError, UsageError
 from gpt4_instruct.storage import sha256
-from tests.hub import Client, LoopbackHub
+from tests.hub import Client, File, LoopbackHub
 from tests.pushing import build_data, load_rows, push_folder, upload_file
 
 CHINESE = [f"春天来了，第{number}朵花开了。" for number in range(12)]
@@ -112,6 +112,18 @@ def test_a_repository_of_somebody_elses_files_keeps_them(hub, client, data):
     card = hub.repos["datasets/me/theirs"].files()["README.md"].decode()
     assert "# By hand" in card and "license: mit" in card
     assert client.call(load_rows, "me/theirs", "english") == ENGLISH
+
+    repo = hub.repos["datasets/me/theirs"]
+    repo.log()[0].files["README.md"] = File("# 说明\n".encode("gbk"))
+    with pytest.raises(UsageError, match=r"README\.md of me/theirs is not UTF-8"):
+        client.call(push_folder, str(data), "me/theirs")
+
+    client.call(upload_file, "me/little", "manifest.json", '{"format": 1, "configs": {"x": {}}}')
+    with pytest.raises(
+        UsageError, match=r"a config in manifest\.json, of the folder or of me/little, is not as"
+    ) as caught:
+        client.call(push_folder, str(data), "me/little")
+    assert "\n" not in str(caught.value)
 
     client.call(upload_file, "me/other", "manifest.json", '{"of": "another program"}')
     with pytest.raises(UsageError, match=r"manifest\.json of me/other is another program's"):

@@ -92,7 +92,7 @@ def read_remote(api: HfApi, repo_id: str, kind: str, revision: str) -> Remote:
         revision: a branch, or ``refs/pr/N``.
 
     Raises:
-        UsageError: `revision` is a tag, or the repository's manifest is not of this package.
+        UsageError: `revision` is a tag, the repository's manifest is not of this package, or its card not UTF-8.
         HfHubHTTPError, ...: as the client does, after some tries.
     """
     from huggingface_hub.errors import RepositoryNotFoundError
@@ -122,7 +122,12 @@ def read_remote(api: HfApi, repo_id: str, kind: str, revision: str) -> Remote:
             )
 
         if CARD in files:
-            card = download(CARD).read_bytes().decode("utf-8", "replace")
+            try:
+                card = download(CARD).read_bytes().decode()
+            except UnicodeDecodeError:
+                raise UsageError(
+                    f"the {CARD} of {repo_id} is not UTF-8, so what is in it cannot be kept: save it as UTF-8 there"
+                ) from None
         if kind == "dataset" and MANIFEST in files:
             try:
                 manifest = read_manifest(download(MANIFEST).parent)
@@ -145,13 +150,16 @@ def find_changes(contents: Contents, remote: Remote, repo_id: str) -> Changes:
         contents: of the folder.
         remote: the branch.
         repo_id: takes the place of ``PATH_OR_REPOSITORY`` in the card.
+
+    Raises:
+        UsageError: a manifest, here or there, has a config of which it tells too little for a card.
     """
     content: dict[str, Path | bytes] = {**contents.files}
     card, facts, gone = contents.card, contents.facts, set()
     if contents.kind == "dataset":
         facts = _merged(contents.facts, remote.manifest)
         content[MANIFEST] = (json.dumps(facts, ensure_ascii=False, indent=2) + "\n").encode()
-        card = merge_card(card, render_dataset_card(facts))
+        card = merge_card(card, _rendered(facts, repo_id))
         gone = _replaced(contents.facts, remote)
     elif contents.kind == "model":
         gone = {path for path in remote.files if _WEIGHTS.fullmatch(path)}
@@ -173,6 +181,18 @@ def find_changes(contents: Contents, remote: Remote, repo_id: str) -> Changes:
         card=card,
         facts=facts,
     )
+
+
+def _rendered(manifest: dict[str, Any], repo_id: str) -> str:
+    from jinja2 import UndefinedError
+
+    try:
+        return render_dataset_card(manifest)
+    except (AttributeError, KeyError, TypeError, ValueError, UndefinedError) as error:
+        raise UsageError(
+            f"a config in {MANIFEST}, of the folder or of {repo_id}, is not as gpt4-instruct writes it "
+            f"({type(error).__name__}: {error}): build it again, or push to another repository"
+        ) from error
 
 
 def _merged(here: dict[str, Any], there: dict[str, Any] | None) -> dict[str, Any]:

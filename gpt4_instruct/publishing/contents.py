@@ -10,10 +10,12 @@ Files that the card links to (figures) go with it. Checkpoints, scratch folders,
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 from filelock import Timeout
 
@@ -54,8 +56,9 @@ _MODEL = (
 )
 _WEIGHTS = (".safetensors", ".bin")
 _NEVER = {"__pycache__", "checkpoints", "flagged", "votes"}  # folders of a Space that its own runs leave
-# What a card shows: [text](path), ![text](path), <img src="path">.
-_LINK = re.compile(r"\]\(\s*<?([^)\s>]+)|\bsrc=[\"']([^\"']+)")
+# What a card shows: [text](path), ![text](<a path>), <img src="path">; not what has a scheme, as https: and data: do.
+_LINK = re.compile(r"\]\(\s*(?:<([^>\n]+)>|([^)\s]+))|\bsrc=[\"']([^\"']+)")
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,16 +217,18 @@ def _space(folder: Path, card: str) -> Contents:
 def _is_inside(folder: Path, path: str) -> bool:
     """Whether a relative path stays in the folder, also through links, and no part of it is hidden."""
     parts = PurePosixPath(path).parts
-    if not parts or path.startswith("/") or any(part.startswith(".") for part in parts):
+    if not parts or path.startswith("/") or "\0" in path or any(part.startswith(".") for part in parts):
         return False
     return (folder / path).resolve().is_relative_to(folder.resolve())
 
 
 def _linked(folder: Path, card: str) -> dict[str, Path]:
     """The files of the folder that its card shows or links to."""
-    paths = {(first or second).partition("#")[0].removeprefix("./") for first, second in _LINK.findall(card)}
-    files = {path: folder / path for path in sorted(paths) if "://" not in path and _is_inside(folder, path)}
-    return {path: file for path, file in files.items() if path != CARD and file.is_file()}
+    links = {"".join(groups) for groups in _LINK.findall(card)}
+    paths = {unquote(link.partition("#")[0]).removeprefix("./") for link in links if not _SCHEME.match(link)}
+    files = {path: folder / path for path in sorted(paths - {CARD}) if _is_inside(folder, path)}
+    # Path.is_file raises where a name is too long for one.
+    return {path: file for path, file in files.items() if os.path.isfile(file)}  # noqa: PTH113
 
 
 def _others(folder: Path, files: dict[str, Path]) -> tuple[str, ...]:

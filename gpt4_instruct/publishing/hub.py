@@ -54,7 +54,8 @@ def push(
     """Publishes a folder that `build`, `train_sft`, `train_reward` or a Space's maker wrote, in one commit.
 
     Of a dataset, the configs in the folder replace those of the same names in the repository, and the others stay; so
-    do the parts of the card that people wrote. The token is that of the Hub's own login (``hf auth login``, HF_TOKEN).
+    do the parts of the card that people wrote, of a dataset's or a model's. A Space's files, its card among them,
+    replace those of the same names. The token is that of the Hub's own login (``hf auth login``, HF_TOKEN).
     The same call goes on where one was cut off. Where others commit meanwhile, theirs and ours are laid together.
 
     Args:

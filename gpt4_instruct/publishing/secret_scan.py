@@ -20,6 +20,7 @@ from gpt4_instruct.errors import OutputError, UsageError
 __all__ = ["check_no_secrets", "known_secrets", "without_secrets"]
 
 _NAME = re.compile(r"_(API_KEY|ACCESS_KEY|TOKEN|SECRET)$|^(API_KEY|TOKEN)$", re.IGNORECASE)
+_NO_TEXT = re.compile("[\\ud800-\\udfff]")  # bytes in the environment that are not UTF-8, and in no text of a file
 _CHARACTERS = 8  # shorter values, such as "EMPTY", are words
 # Prefixes as their makers document them; the lengths are the shortest that they give out.
 _SHAPES = {
@@ -40,7 +41,7 @@ def known_secrets() -> dict[str, str]:
     token = get_token()
     if token and token not in found.values():
         found["the Hub's login"] = token
-    return {name: value for name, value in found.items() if len(value) >= _CHARACTERS}
+    return {name: value for name, value in found.items() if len(value) >= _CHARACTERS and not _NO_TEXT.search(value)}
 
 
 def without_secrets(text: str) -> str:
@@ -58,7 +59,8 @@ def check_no_secrets(files: Mapping[str, Path | bytes]) -> None:
     """Looks through everything that is to be sent.
 
     Args:
-        files: paths or contents by their names; the columns of Parquet files are read, weights and pictures are not.
+        files: paths or contents by their names, which are read, too; of Parquet files the columns are read, weights
+            and pictures are not.
 
     Raises:
         UsageError: one holds a secret; it names the file and the line or the row and column, and never the secret.
@@ -67,14 +69,21 @@ def check_no_secrets(files: Mapping[str, Path | bytes]) -> None:
     secrets = known_secrets()
     forms = {form: name for name, value in secrets.items() for form in (value, json.dumps(value)[1:-1])}
     pattern = "|".join([*(re.escape(each) for each in sorted(forms, key=len, reverse=True)), _SHAPE])
+    for name in files:
+        for match in re.finditer(pattern, name):
+            if what := _what(match[0], forms):
+                raise UsageError(f"the name {without_secrets(name)} holds {what}: nothing was sent; rename it")
     for name, content in files.items():
         try:
             for where, matched in _matches(name, content, pattern):
-                what = f"the value of {forms[matched]}" if matched in forms else _looks_like(matched)
-                if what:
+                if what := _what(matched, forms):
                     raise UsageError(f"{name}, {where}, holds {what}: nothing was sent; take it out, and revoke it")
         except OSError as error:
             raise OutputError(f"cannot read {name}: {error.strerror or error}") from error
+
+
+def _what(matched: str, forms: Mapping[str, str]) -> str | None:
+    return f"the value of {forms[matched]}" if matched in forms else _looks_like(matched)
 
 
 def _looks_like(text: str) -> str | None:
