@@ -87,7 +87,9 @@ def build(
             help="seeds, released, released:NAME, a json/jsonl/csv/parquet/zip file, or hub:ID. --seeds is the same.",
         ),
     ] = "seeds",
-    out: Annotated[Path, typer.Option(help="The folder; other splits in it are kept.")] = Path("gpt4-instruct-data"),
+    out: Annotated[
+        str, typer.Option(help="The folder, or a URL of one (s3://, hf://, ...); other splits in it are kept.")
+    ] = "gpt4-instruct-data",
     teacher: Annotated[
         str | None,
         typer.Option(
@@ -198,13 +200,16 @@ def build(
         from gpt4_instruct.publishing.folder import read_manifest
         from gpt4_instruct.publishing.self_instruct_section import rounds_table
 
-        Console().print(rounds_table(read_manifest(result.folder)["configs"][result.split]))
+        if isinstance(result.folder, Path):
+            Console().print(rounds_table(read_manifest(result.folder)["configs"][result.split]))
         reached = "" if result.rows == accept else f"{result.rows:,} of the {accept:,} rows that were wanted: "
         typer.echo(reached + result.stopped)
     elif accept and result.rows < accept:
         where = f"the first {limit:,} rows of the source hold" if limit else "the source is dry: it holds"
         typer.echo(f"{where} no more than {result.rows:,} of the {accept:,} rows that were wanted")
-    if result.rows:
+    if result.rows and isinstance(result.folder, str):
+        typer.echo(f'load_dataset("parquet", data_files="{result.folder}/{result.split}/*.parquet")')
+    elif result.rows:
         typer.echo(f'load_dataset("{result.folder}", "{result.split}")')
     else:
         typer.echo(f"error: no row was accepted; see {result.folder}/rejects/{result.split}.jsonl", err=True)
@@ -222,11 +227,19 @@ def show(
     run(folder, rows)
 
 
+_EngineOption = Annotated[
+    str, typer.Option(help="local, or ray: workers of a Ray cluster, of this computer or at ray:ADDRESS.")
+]
+
+
 @app.command()
 def audit(
     data: Annotated[
         list[str],
-        typer.Argument(help="Files, folders that build wrote, hub:ID or released:NAME.", show_default=False),
+        typer.Argument(
+            help="Files, folders or URLs of them, folders that build wrote, hub:ID or released:NAME.",
+            show_default=False,
+        ),
     ],
     out: Annotated[
         Path | None, typer.Option(help="A folder for audit.jsonl, summary.json and report.html. (default: none)")
@@ -243,6 +256,7 @@ def audit(
         bool, typer.Option("--near-duplicates", help="Look for answers and tasks that are nearly the same, by MinHash.")
     ] = False,
     language: Annotated[str | None, typer.Option(help="en or zh. (default: told from the rows)")] = None,
+    engine: _EngineOption = "local",
     checks: Annotated[
         bool, typer.Option("--checks", callback=_list_checks, is_eager=True, help="List the checks and end.")
     ] = False,
@@ -263,6 +277,7 @@ def audit(
             skip=skip or (),
             near_duplicates=near_duplicates,
             language=language,  # type: ignore[arg-type]
+            engine=engine,
         )
     _print_audit(result)
 
@@ -331,6 +346,7 @@ def stats(
     ] = None,
     language: Annotated[str | None, typer.Option(help="en or zh. (default: told from the rows)")] = None,
     processes: Annotated[int | None, typer.Option(help="That parse. (default: one a core)")] = None,
+    engine: _EngineOption = "local",
 ) -> None:
     """Count what data is like and draw it: verb-noun pairs, lengths, scores; one data set, or two side by side."""
     from rich.console import Console
@@ -338,7 +354,15 @@ def stats(
     from gpt4_instruct.workflows import stats as run
 
     with _stopping("the same command begins again"):
-        result = run(a, b, out=out, tokenizer=tokenizer, language=language, processes=processes)  # type: ignore[arg-type]
+        result = run(
+            a,
+            b,
+            out=out,
+            tokenizer=tokenizer,
+            language=language,  # type: ignore[arg-type]
+            processes=processes,
+            engine=engine,
+        )
     Console().print(_stats_table(result.summary["data"]))
     typer.echo(f"tables and figures are in {result.folder}; all figures on one page: {result.folder / 'figures.html'}")
 

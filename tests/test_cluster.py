@@ -16,8 +16,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pyarrow.parquet
 import pytest
+from datasets import load_dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,6 +63,7 @@ class Machines:
         self.engine = f"ray:{self.address}"
         self.others = [self.cluster.add_node(num_cpus=1) for _ in range(2)]
         ray.init(address=self.address, log_to_driver=False, logging_level="ERROR")
+        self.session = Path(self.cluster.head_node.get_session_dir_path())
 
     def close(self) -> None:
         import ray
@@ -185,6 +188,37 @@ def test_the_rows_are_those_of_one_machine(machines, endpoint, tmp_path, split, 
         **options,
     )
     assert again.asked == 0
+
+
+def test_a_build_may_go_to_a_url(machines, endpoint, tmp_path):
+    endpoint.script = scripted
+    source, url = f"file://{tmp_path}/tasks", f"file://{tmp_path}/there"
+    (tmp_path / "tasks").mkdir()
+    for number, tasks in enumerate((TASKS[:6], TASKS[6:])):
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(tasks), tmp_path / f"tasks/part-{number}.parquet")
+    options = {"teacher": "openai:m", "ledger": tmp_path / "ledger.sqlite3", "out": url}
+    result = build("english", source, engine=machines.engine, **options)
+    local = build("english", tmp_path / "tasks", teacher="openai:m", ledger=options["ledger"], out=tmp_path / "local")
+    assert local.asked == 0 and sum(local.rejected.values()) + local.rows == len(TASKS)
+    assert result.folder == url
+    assert outcome(tmp_path / "there", "english")[:2] == outcome(tmp_path / "local", "english")[:2]
+    with pytest.raises(OutputError, match="already holds english"):
+        build("english", source, **options)
+    (before,) = (tmp_path / "there/english").iterdir()
+    build("english", source, limit=2, overwrite=True, **options)
+    build("unnatural", source, **options)
+    (after,) = (tmp_path / "there/english").iterdir()
+    assert before.name != after.name
+    assert [len(load_dataset(str(tmp_path / "there"), each, split="train")) for each in ("english", "unnatural")] == [
+        2,
+        13,
+    ]
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs/notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"theirs is not empty and holds no manifest.json of ours"):
+        build("english", source, **{**options, "out": f"file://{tmp_path}/theirs"})
+    with pytest.raises(UsageError, match="no file system is known for nowhere://x"):
+        build("english", source, **{**options, "out": "nowhere://x"})
 
 
 def test_tasks_are_invented_as_on_one_machine(machines, endpoint, tmp_path):
@@ -439,6 +473,15 @@ def test_a_full_disk_at_one_worker_stops_the_run_and_the_rest_is_kept(machines, 
     ledger = Ledger(tmp_path / "ledger.sqlite3")
     assert ledger.counts()["settled"] >= 1
     ledger.close()
+
+
+def test_no_key_is_in_a_file_of_rays(machines, endpoint, tmp_path):
+    source = write(tmp_path / "tasks.json", lines(3))
+    options = {"ledger": tmp_path / "ledger.sqlite3", "engine": machines.engine}
+    assert build("english", source, out=tmp_path / "out", teacher="openai:m", **options).asked == 3
+    files = [path for path in machines.session.rglob("*") if path.is_file()]
+    assert any("worker" in path.name for path in files)
+    assert not [path for path in files if endpoint.key.encode() in path.read_bytes()]
 
 
 # --- at last, since nothing runs on the machine afterwards ----------------------------------------------------------

@@ -251,7 +251,9 @@ def do_part(name: str, folder: str, part: str, count: int) -> None:
 def _do_part(permits: Any, name: str, folder: Path, part: str, count: int) -> None:
     import ray
 
-    work: Work = ray.get(permits.work.remote())
+    work: Work
+    environment: dict[str, str]
+    work, environment = ray.get([permits.work.remote(), permits.environment.remote()])
     with suppress(OSError):
         os.chdir(work.directory)
     items = Part(folder, part, count)
@@ -260,7 +262,7 @@ def _do_part(permits: Any, name: str, folder: Path, part: str, count: int) -> No
             f"the worker on {address()} does not see {folder}: all machines of the cluster must "
             "share the ledger's folder, name another with --ledger"
         )
-    job: Callable[[Engine, Sequence[Any]], Iterable[Any]] = unpack(name, work)
+    job: Callable[[Engine, Sequence[Any]], Iterable[Any]] = unpack(name, work.job, environment)
     number: int | None = ray.get(permits.begin.remote(part))
     if number is None:
         return

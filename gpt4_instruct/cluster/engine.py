@@ -127,13 +127,12 @@ class ClusterEngine(Engine):
 
         work = Work(
             pack(job),
-            environment(),
             str(Path.cwd()),
             self.spending.prices,
             self.spending.most_usd,
             self._concurrency,
         )
-        ray.get(self._permits.prepare.remote(work))
+        ray.get([self._permits.equip.remote(environment()), self._permits.prepare.remote(work)])
         # Ray's own retries would come behind the parts that have not begun, with what the lost one held in its hands.
         task = ray.remote(do_part).options(max_retries=0, num_cpus=1, scheduling_strategy="SPREAD")
         tries: Counter[str] = Counter()

@@ -11,7 +11,6 @@ import pickle
 from dataclasses import dataclass, field
 from typing import Any
 
-from gpt4_instruct.cluster.permits import Work
 from gpt4_instruct.errors import RunStoppedError, UsageError
 from gpt4_instruct.teachers.base import Teacher, connect
 
@@ -68,12 +67,13 @@ class _Process:
 _process = _Process()
 
 
-def unpack(run: str, work: Work) -> Any:
+def unpack(run: str, job: bytes, environment: dict[str, str]) -> Any:
     """The job of a run, in a worker; its environment is this process's from then on.
 
     Args:
         run: the name of the run; another one makes its teachers anew.
-        work: what `Permits` say.
+        job: as `pack` made it.
+        environment: of the run.
     """
     if run != _process.run:
         _process.run = run
@@ -81,11 +81,11 @@ def unpack(run: str, work: Work) -> Any:
         _process.teachers.clear()
         for name in [name for name in os.environ if _is_passed(name)]:
             del os.environ[name]
-        os.environ.update(work.environment)
-    if work.job not in _process.jobs:
+        os.environ.update(environment)
+    if job not in _process.jobs:
         _process.jobs.clear()
-        _process.jobs[work.job] = pickle.loads(work.job)
-    return _process.jobs[work.job]
+        _process.jobs[job] = pickle.loads(job)
+    return _process.jobs[job]
 
 
 def _made_here(written: str, endpoint: str, model: str) -> Teacher:

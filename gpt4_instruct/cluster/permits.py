@@ -6,8 +6,8 @@ each turn of a worker's event loop; who waits for leave hears of it by a call th
 say. What a worker held that died flows back as soon as Ray says that it did.
 
 It also looks up for the workers what the ledger has, so that only this node opens that, and hands them the environment
-of the run: keys travel in these calls only. They stand in no runtime environment, task or object of Ray's, which would
-show or store them.
+of the run. Keys travel in that call only: they stand in no runtime environment, task or stored object of Ray's, which
+its dashboard would show or its disks keep.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ class Work:
 
     Attributes:
         job: pickled by cloudpickle.
-        environment: variables of the run's process that its teachers read.
         directory: where that process is, which relative paths are meant from.
         prices: what things cost.
         most_usd: whether there is a cap, and which.
@@ -40,7 +39,6 @@ class Work:
     """
 
     job: bytes
-    environment: dict[str, str]
     directory: str
     prices: Prices
     most_usd: float | None
@@ -130,11 +128,16 @@ class Permits:
         self._begun = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._work: Work | None = None
+        self._environment: dict[str, str] = {}
 
     def _commit_soon(self) -> None:
         asyncio.get_running_loop().call_soon(self._ledger.commit)
 
     # --- for the run ------------------------------------------------------------------------------------------------
+
+    async def equip(self, environment: dict[str, str]) -> None:
+        """Says which variables of the run's process its teachers read."""
+        self._environment = environment
 
     async def prepare(self, work: Work) -> None:
         """Says what is to be done from now on."""
@@ -174,6 +177,10 @@ class Permits:
         """What is to be done."""
         assert self._work is not None
         return self._work
+
+    async def environment(self) -> dict[str, str]:
+        """The variables that teachers read. So small an answer goes from process to process, and is stored nowhere."""
+        return self._environment
 
     async def begin(self, part: str) -> int | None:
         """Puts a worker at a part, instead of one that was lost there; its number, or none where the run is ending."""

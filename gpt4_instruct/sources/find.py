@@ -1,4 +1,4 @@
-"""Which source a text names: ``seeds``, a path, ``hub:ID`` or ``released:NAME``."""
+"""Which source a text names: ``seeds``, a path, a URL, ``hub:ID`` or ``released:NAME``."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from gpt4_instruct.errors import SourceError
 from gpt4_instruct.sources.base import Source
 from gpt4_instruct.sources.files import FileSource
 from gpt4_instruct.sources.hub import HubSource
+from gpt4_instruct.sources.many import ManyFiles
 from gpt4_instruct.sources.released import ReleasedSource
 from gpt4_instruct.sources.seeds import Seeds
+from gpt4_instruct.sources.shards import is_pattern, is_url
 
 __all__ = ["open_source"]
 
@@ -18,7 +20,8 @@ def open_source(source: str | Path | Source, split: str = "") -> Source:
     """The source that a text names; a `Source` comes back as it is.
 
     Args:
-        source: ``"seeds"``, a path, ``"hub:ID"``, ``"released:NAME"`` or, for the split's own file, ``"released"``.
+        source: ``"seeds"``, a file's path, a folder, a pattern or a URL of files, ``"hub:ID"``, ``"released:NAME"`` or,
+            for the split's own file, ``"released"``.
         split: which split it is for.
 
     Raises:
@@ -35,8 +38,11 @@ def open_source(source: str | Path | Source, split: str = "") -> Source:
     if text == "released" or text.startswith("released:"):
         return ReleasedSource(text.removeprefix("released").removeprefix(":") or split)
     path = Path(text).expanduser()
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        known = "seeds, released:NAME, hub:ID, or a .json/.jsonl/.csv/.parquet/.zip file"
-        raise SourceError(f"the source {text!r} {what}: give {known}")
-    return FileSource(path)
+    if path.is_file():
+        return FileSource(path)
+    if (path / "manifest.json").is_file():
+        raise SourceError(f"the source {text!r} is a folder that build wrote: give hub:{text}:SPLIT")
+    if is_url(text) or path.is_dir() or is_pattern(text):
+        return ManyFiles(text if is_url(text) else str(path))
+    known = "seeds, released:NAME, hub:ID, a folder or URL, or a .json/.jsonl/.csv/.parquet/.zip file"
+    raise SourceError(f"the source {text!r} does not exist: give {known}")

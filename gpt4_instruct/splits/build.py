@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpt4_instruct.errors import UnknownNameError, UsageError
 from gpt4_instruct.publishing.folder import add_config, building, check_free
+from gpt4_instruct.publishing.remote import is_url, mirrored
 from gpt4_instruct.registry import find
 from gpt4_instruct.sources.base import Source
 from gpt4_instruct.sources.released import RELEASED
@@ -28,7 +30,7 @@ class BuildResult:
 
     Attributes:
         split: its name.
-        folder: where it is.
+        folder: where it is, a path or a URL.
         rows: accepted rows.
         rejected: rows left out, by reason, most first.
         asked: requests sent and answered by this build.
@@ -40,7 +42,7 @@ class BuildResult:
     """
 
     split: str
-    folder: Path
+    folder: Path | str
     rows: int
     rejected: dict[str, int]
     asked: int
@@ -84,10 +86,10 @@ def build(
     Args:
         split: ``"english"``, ``"chinese"``, ``"comparison"``, ``"unnatural"``, ``"self_instruct"``, or one that a
             package registers.
-        source: ``"seeds"`` (packaged); the path of a json, jsonl, csv or parquet file; ``"hub:ID"``; ``"released"``,
-            the paper's file of this split; ``"released:NAME"``, another one: english, chinese, comparison, unnatural,
-            alpaca or unnatural-core.
-        out: the folder; made if it is not there.
+        source: ``"seeds"`` (packaged); the path of a json, jsonl, csv or parquet file; a folder, a pattern or a URL of
+            such files; ``"hub:ID"``; ``"released"``, the paper's file of this split; ``"released:NAME"``, another one:
+            english, chinese, comparison, unnatural, alpaca or unnatural-core.
+        out: the folder; made if it is not there. It may be a URL that fsspec knows, such as ``"s3://BUCKET/FOLDER"``.
         teacher: who answers: ``"openai:MODEL"``, ``"openai-batch:MODEL"``, ``"local:smollm2"`` (the default),
             ``"local:PATH_OR_HUB_ID"``, ``"replay:PATH"``. Without one, the source ``"released"`` is built with the
             answers that were released, unfiltered, and nobody is asked.
@@ -131,39 +133,51 @@ def build(
         BudgetError: the next request could cost more than is left of the budget; a new one goes on from there.
     """
     found = find_split(split)
-    folder = Path(out).expanduser()
-    check_free(folder, split, overwrite=overwrite)
-    builder = found(
-        source=source,
-        teacher=teacher,
-        translator=translator,
-        answers_from=tuple(answers_from),
-        scorer=scorer,
-        limit=limit,
-        ledger=ledger,
-        seed=seed,
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        concurrency=concurrency,
-        strict=strict,
-        accept=accept,
-        on_truncation=on_truncation,
-        requests_per_minute=requests_per_minute,
-        tokens_per_minute=tokens_per_minute,
-        budget_usd=budget_usd,
-        prices=prices,
-        language=language,
-        recipe=recipe,
-        engine=engine,
-    )
-    with building(folder, split, overwrite=overwrite) as scratch:
-        prepared = scratch / "split"
-        builder.download_and_prepare(str(prepared), file_format="parquet")
-        entry = add_config(folder, split, prepared)
+    with _folder(out, split, overwrite=overwrite) as folder:
+        builder = found(
+            source=source,
+            teacher=teacher,
+            translator=translator,
+            answers_from=tuple(answers_from),
+            scorer=scorer,
+            limit=limit,
+            ledger=ledger,
+            seed=seed,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            concurrency=concurrency,
+            strict=strict,
+            accept=accept,
+            on_truncation=on_truncation,
+            requests_per_minute=requests_per_minute,
+            tokens_per_minute=tokens_per_minute,
+            budget_usd=budget_usd,
+            prices=prices,
+            language=language,
+            recipe=recipe,
+            engine=engine,
+        )
+        with building(folder, split, overwrite=overwrite) as scratch:
+            prepared = scratch / "split"
+            builder.download_and_prepare(str(prepared), file_format="parquet")
+            entry = add_config(folder, split, prepared)
     fields = ("rows", "rejected", "asked", "reused", "seconds", "extended", "cost_usd")
     stopped = entry.get("self_instruct", {}).get("stopped_detail")
-    return BuildResult(split=split, folder=folder, stopped=stopped, **{name: entry[name] for name in fields})
+    where = str(out) if is_url(out) else folder
+    return BuildResult(split=split, folder=where, stopped=stopped, **{name: entry[name] for name in fields})
+
+
+@contextmanager
+def _folder(out: str | Path, split: str, *, overwrite: bool) -> Iterator[Path]:
+    """Where a build is made: the folder itself, or one that is sent to a URL afterwards."""
+    if is_url(out):
+        with mirrored(str(out), split, overwrite=overwrite) as folder:
+            yield folder
+        return
+    folder = Path(out).expanduser()
+    check_free(folder, split, overwrite=overwrite)
+    yield folder
 
 
 def load(split: str, *, view: str | None = None, **config: Any) -> Dataset:
