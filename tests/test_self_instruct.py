@@ -28,6 +28,7 @@ from gpt4_instruct import (
 from gpt4_instruct.cli import app
 from gpt4_instruct.generation import delays
 from gpt4_instruct.records import features
+from gpt4_instruct.sources.rows import open_rows
 from gpt4_instruct.splits.self_instruct_recipes import RECIPES
 from tests.endpoint import Endpoint, Reply, error_reply
 from tests.faults import FaultyEndpoint
@@ -413,6 +414,8 @@ def test_both_languages_come_in_pairs(endpoint, seeds, tmp_path):
     assert set(invented_in) == {True, False}, "both languages are invented in"
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())["configs"]["self_instruct"]
     assert manifest["language"] == "both" and len(manifest["rejected"]) > 1
+    read = [sample.language for _, _, found in open_rows(tmp_path / "out") for sample in found]
+    assert read == ["en", "zh"] * 12
 
 
 # --- inputs, labels, steering ---------------------------------------------------------------------------------------

@@ -263,7 +263,12 @@ def _manifest(folder: Path) -> dict[str, _Config]:
         raise SourceError(f"{folder} holds no {_MANIFEST} of a build: name a file in it, or hub:{folder}")
     try:
         return {
-            name: _Config([folder / each["path"] for each in entry["files"]], int(entry["rows"]), entry.get("language"))
+            name: _Config(
+                [folder / each["path"] for each in entry["files"]],
+                int(entry["rows"]),
+                # Rows in "both" languages tell their own.
+                language if (language := entry.get("language")) in ("en", "zh") else None,
+            )
             for name, entry in read_json(folder / _MANIFEST)["configs"].items()
         }
     except (OutputError, AttributeError, KeyError, TypeError, ValueError) as error:
