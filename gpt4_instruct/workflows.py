@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import gpt4_instruct
 from gpt4_instruct.errors import OutputError, UsageError
 from gpt4_instruct.publishing.folder import MANIFEST, record_audit, record_statistics
-from gpt4_instruct.quality.audit import Audited, Finding, choose, examine
+from gpt4_instruct.quality.audit import Audited, Finding, choose
 from gpt4_instruct.quality.base import SEVERITIES, Severity
 from gpt4_instruct.quality.cleaning import part, write_findings
 from gpt4_instruct.records import Language
+from gpt4_instruct.registry import find
 from gpt4_instruct.reports import audit_page
 from gpt4_instruct.sources.rows import Rows, configs_of, open_rows
 from gpt4_instruct.storage import replace_text, write_json
@@ -70,13 +71,14 @@ def audit(
     skip: Sequence[str] = (),
     near_duplicates: bool = False,
     language: Language | None = None,
+    engine: str = "local",
 ) -> AuditResult:
     """Says what is wrong with instruction data, row by row.
 
     Args:
-        *data: files (json, jsonl, csv, parquet, or a zip of one), folders that `build` wrote, ``"hub:ID"``,
-            ``"released:NAME"``, `datasets.Dataset`s, or lists of dicts, in any known shape. The rates of a folder's
-            splits are written on its card, too, where no check was left out.
+        *data: files (json, jsonl, csv, parquet, or a zip of one), folders that `build` wrote, other folders, patterns
+            and URLs of such files, ``"hub:ID"``, ``"released:NAME"``, `datasets.Dataset`s, or lists of dicts, in any
+            known shape. The rates of a folder's splits are written on its card, too, where no check was left out.
         out: a folder for ``audit.jsonl`` (a line a finding), ``summary.json`` and ``report.html``; an earlier audit in
             it is replaced.
         clean: also write the rows without findings of `drop`'s severity to ``kept.jsonl``, unchanged, and the others,
@@ -87,12 +89,15 @@ def audit(
         skip: not these.
         near_duplicates: also look for near duplicates among answers and tasks by MinHash, for data of any size.
         language: of the answers, ``"en"`` or ``"zh"``; by default it is told from the rows.
+        engine: who looks at the rows: ``"local"``, this process; ``"ray"`` or ``"ray:ADDRESS"``, the workers of a Ray
+            cluster, as of `build`, which read Parquet for themselves and find the same.
 
     Raises:
         UsageError: an argument cannot work; `UnknownNameError` for a check that is none.
-        MissingExtraError: a check that was asked for needs a library that is not installed.
+        MissingExtraError: the engine, or a check that was asked for, needs a library that is not installed.
         SourceError: the data cannot be read.
         OutputError: the folder cannot be used or written.
+        RunStoppedError: a worker of the engine failed.
 
     >>> rows = [{"instruction": "Name a fish.", "input": "", "output": "Cod."},
     ...         {"instruction": "Draw a fish.", "input": "No input.", "output": "As an AI, I cannot draw."}]
@@ -110,6 +115,7 @@ def audit(
         raise UsageError("clean writes files: name a folder with out (--out)")
     optional = _NEAR if near_duplicates else ()
     chosen = choose(checks, skip=skip, optional=optional)
+    runs = _engine(engine)
     whole = not checks and not skip  # a card tells of whole audits only
     folder = None if out is None else _usable(Path(out).expanduser(), "audit", _FINDINGS, _OF_AUDIT)
     opened = [(rows, place) for each in data for rows, place in _open(each, language)]
@@ -120,7 +126,7 @@ def audit(
     required = (*([checks] if isinstance(checks, str) else checks or ()), *optional)
     for name, stem, (rows, place) in zip(_distinct([rows.name for rows, _ in opened]), stems, opened, strict=True):
         rows.name = name
-        found = examine(rows, chosen, required=required)
+        found = runs.examine(rows, chosen, required=required)
         audited.append(found)
         if folder is not None and clean:
             prefix = f"{stem}." if len(opened) > 1 else ""
@@ -167,6 +173,7 @@ def stats(
     tokenizer: str | None = None,
     language: Language | None = None,
     processes: int | None = None,
+    engine: str = "local",
 ) -> StatsResult:
     """Counts what one data set is like, or two side by side, and draws it: the paper's Figures 1 and 2.
 
@@ -174,31 +181,33 @@ def stats(
     split in a folder that `build` wrote, the main numbers and the pictures are put on its card, too.
 
     Args:
-        a: a file, ``FOLDER:SPLIT`` of a folder that `build` wrote, ``"hub:ID"``, ``"released:NAME"``, a
-            `datasets.Dataset`, or a list of dicts, in any known shape.
+        a: a file, ``FOLDER:SPLIT`` of a folder that `build` wrote, another folder, a pattern or a URL of files,
+            ``"hub:ID"``, ``"released:NAME"``, a `datasets.Dataset`, or a list of dicts, in any known shape.
         b: another one, to be drawn beside it.
         out: the folder for tables and figures; earlier statistics in it are replaced.
         tokenizer: a tokenizer's folder or Hub id, to count tokens, too.
         language: of the answers, ``"en"`` or ``"zh"``; by default it is told from the rows.
         processes: that parse; by default one for each core.
+        engine: who reads and parses: ``"local"``, this process and others of this computer; ``"ray"`` or
+            ``"ray:ADDRESS"``, the workers of a Ray cluster, which find the same.
 
     Raises:
-        MissingExtraError: the extra ``stats`` is not installed.
+        MissingExtraError: the extra ``stats``, or the engine's, is not installed.
         UsageError: the tokenizer is not there, or the language is unknown.
         SourceError: the data cannot be read.
         OutputError: the folder cannot be used or written.
     """
     from gpt4_instruct.figures.statistics import draw_statistics
-    from gpt4_instruct.statistics.describe import describe
 
     if language not in (None, "en", "zh"):
         raise UsageError(f"language is {language!r}, but must be en or zh")
+    runs = _engine(engine)
     given = [each for each in (a, b) if each is not None]
     opened = [open_rows(each, language=language) for each in given]
     folder = _usable(Path(out).expanduser(), "statistics", _PAIRS, _OF_STATISTICS)
     for rows, name in zip(opened, _distinct([rows.name for rows in opened]), strict=True):
         rows.name = name
-    summary = describe(opened, folder, tokenizer=tokenizer, processes=processes)
+    summary = runs.describe(opened, folder, tokenizer=tokenizer, processes=processes)
     files = tuple(draw_statistics(folder))
     for each, told, suffix in zip(given, summary["data"], ("", "_b"), strict=False):
         place = _place(each)
@@ -208,10 +217,16 @@ def stats(
     return StatsResult(summary, folder, files)
 
 
+def _engine(engine: str) -> Any:
+    """The engine that a text names, such as ``"ray:HOST:6379"``."""
+    name, _, address = engine.partition(":")
+    return find("engines", name)(address)
+
+
 def _open(data: Any, language: Language | None) -> Iterator[tuple[Rows, tuple[Path, str] | None]]:
     """The rows of one argument, and where it is a folder of ours, its path and config: a folder holds several."""
     folder = Path(data).expanduser() if isinstance(data, str | Path) else None
-    if folder is not None and folder.is_dir():
+    if folder is not None and (folder / MANIFEST).is_file():
         for config in configs_of(folder):
             yield open_rows(f"{folder}:{config}", language=language), (folder, config)
         return

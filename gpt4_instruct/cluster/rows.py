@@ -66,10 +66,10 @@ def cluster(address: str) -> Iterator[int]:
     try:
         with _calm():
             yield workers_of()
-    except Gpt4InstructError:
-        raise
     except Exception as error:
-        if not type(error).__module__.startswith("ray."):
+        import ray
+
+        if not isinstance(error, ray.exceptions.RayError):
             raise
         raise _ours(error) from None
     finally:
@@ -110,15 +110,16 @@ def _calm() -> Iterator[None]:
             setattr(context, name, value)
 
 
-def _ours(error: BaseException) -> Exception:
-    """The error of ours that a worker raised, if it did; else what `connect.told` makes of it."""
-    seen: BaseException | None = error
+def _ours(error: Any) -> Exception:
+    """The error of ours that a worker raised, if it did; else what `connect.told` makes of Ray's."""
+    seen = error
     while seen is not None:
-        if isinstance(seen, Gpt4InstructError):
+        # Ray's errors are of the worker's class, too, and hold what was raised; Ray Data adds lines of its own.
+        if isinstance(seen, Gpt4InstructError) and not hasattr(seen, "cause"):
+            seen.args = (str(seen).splitlines()[0],)
             return seen
-        cause = getattr(seen, "cause", None)
-        seen = cause if isinstance(cause, BaseException) else seen.__cause__
-    return told(error if isinstance(error, Exception) else RuntimeError(str(error)))
+        seen = getattr(seen, "cause", None) or seen.__cause__
+    return told(error)
 
 
 def on_cluster(rows: Rows, workers: int) -> Any:

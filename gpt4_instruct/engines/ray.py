@@ -6,10 +6,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gpt4_instruct.generation.engine import Engine
+from gpt4_instruct.quality.audit import Audited
+from gpt4_instruct.sources.rows import Rows
 
 __all__ = ["Ray"]
 
@@ -38,3 +41,15 @@ class Ray:
         from gpt4_instruct.cluster.engine import ClusterEngine
 
         return ClusterEngine(self.address, ledger, concurrency, **options)
+
+    def examine(self, rows: Rows, checks: Sequence[str], *, required: Sequence[str] = ()) -> Audited:
+        """Runs checks over rows; see `cluster.audit.examine`."""
+        from gpt4_instruct.cluster.audit import examine
+
+        return examine(rows, checks, required=required, address=self.address)
+
+    def describe(self, data: Sequence[Rows], folder: Path, **options: Any) -> dict[str, Any]:
+        """Counts what data is like; see `cluster.stats.describe`."""
+        from gpt4_instruct.cluster.stats import describe
+
+        return describe(data, folder, address=self.address, **options)

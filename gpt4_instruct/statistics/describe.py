@@ -30,15 +30,21 @@ from gpt4_instruct.statistics.scores import score_summary
 from gpt4_instruct.statistics.verb_noun import Pair, mixed_pairs, most_common
 from gpt4_instruct.storage import replacing, write_json
 
-__all__ = ["describe"]
+__all__ = ["Answer", "Described", "Facts", "Read", "answers_of", "describe", "measure"]
 
 SUFFIXES = ("", "_b")
 OFTEN = 10  # pairs that occur more often are told of in the paper's Figure 1
 TOP = 25  # and these are drawn
+LENGTHS = ("row", "source", "words", "characters", "tokens")
 _WINDOW = 256  # answers that go through the tokenizer at once
 
+CountTokens = Callable[[Sequence[str]], list[int]]
+Read = Callable[["Described", Path], None]  # reads a data set, and writes its lengths
 
-class _Answer(NamedTuple):
+
+class Answer(NamedTuple):
+    """One answer of a row, as it is counted."""
+
     row: int
     source: str
     text: str
@@ -47,7 +53,7 @@ class _Answer(NamedTuple):
 
 
 @dataclass
-class _Facts:
+class Facts:
     """What is counted of the answers of one source, or of all."""
 
     answers: int = 0
@@ -59,7 +65,16 @@ class _Facts:
     scores: Counter[float] = field(default_factory=Counter)
     unscored: int = 0
 
+    def add(self, other: Facts) -> None:
+        """Adds what was counted elsewhere."""
+        self.answers += other.answers
+        self.asked += other.asked
+        self.unscored += other.unscored
+        for name in ("pairs", "words", "characters", "tokens", "scores"):
+            getattr(self, name).update(getattr(other, name))
+
     def summary(self) -> dict[str, Any]:
+        """The numbers, as ``summary.json`` has them."""
         lengths = {"words": self.words, "characters": self.characters, "tokens": self.tokens}
         found = self.pairs.total()
         told: dict[str, Any] = {
@@ -76,7 +91,12 @@ class _Facts:
 
 
 def describe(
-    data: Sequence[Rows], folder: Path, *, tokenizer: str | Tokenizer | None = None, processes: int | None = None
+    data: Sequence[Rows],
+    folder: Path,
+    *,
+    tokenizer: str | Tokenizer | None = None,
+    processes: int | None = None,
+    read: Read | None = None,
 ) -> dict[str, Any]:
     """Counts what one data set is like, or two side by side, and writes the files above.
 
@@ -85,6 +105,7 @@ def describe(
         folder: is made where it is not there; files of an earlier call are replaced, or removed.
         tokenizer: counts tokens, too: see `token_counter`.
         processes: see `verb_noun_pairs`.
+        read: reads each data set and writes its lengths; by default in this process and its helpers.
 
     Returns:
         the content of ``summary.json``: ``data``, a list with ``name``, ``language`` (``en``, ``zh`` or both),
@@ -100,11 +121,15 @@ def describe(
     if len(data) not in (1, 2):
         raise UsageError(f"{len(data)} data sets cannot be described together: give one or two")
     count_tokens = None if tokenizer is None else token_counter(tokenizer)
+
+    def read_here(facts: Described, lengths: Path) -> None:
+        facts.read(lengths, count_tokens, processes)
+
     told, pairs, written = [], [], {"summary.json"}
     for rows, suffix in zip(data, SUFFIXES, strict=False):
-        facts = _Describer(rows, count_tokens)
+        facts = Described(rows)
         with replacing(folder / f"lengths{suffix}.csv") as path:
-            facts.read(path, processes)
+            (read or read_here)(facts, path)
         written |= {f"lengths{suffix}.csv"} | facts.write(folder, suffix)
         told.append(facts.summary())
         pairs.append(facts.whole)
@@ -119,29 +144,54 @@ def describe(
     return summary
 
 
-class _Describer:
-    """One data set on its way: read once, then written."""
+class Described:
+    """One data set on its way: read once, then written.
 
-    def __init__(self, rows: Rows, count_tokens: Callable[[Sequence[str]], list[int]] | None) -> None:
+    Args:
+        rows: the data.
+
+    Attributes:
+        whole: what is counted of all answers.
+        sources: and of those of each model.
+        languages: of the samples.
+        row_count: how many rows there are.
+        unreadable: how many of them could not be read.
+    """
+
+    def __init__(self, rows: Rows) -> None:
         self.rows = rows
-        self.count_tokens = count_tokens
-        self.whole = _Facts()
-        self.sources: dict[str, _Facts] = {}
+        self.whole = Facts()
+        self.sources: dict[str, Facts] = {}
         self.languages: set[str] = set()
         self.row_count = 0
         self.unreadable = 0
 
-    def read(self, lengths: Path, processes: int | None) -> None:
+    def read(self, lengths: Path, count_tokens: CountTokens | None, processes: int | None) -> None:
         """Reads all rows, and writes a line of lengths for each answer."""
         sources: deque[str] = deque()  # of the texts whose pairs have not come yet, since they are read ahead
         with lengths.open("w", encoding="utf-8", newline="") as file:
             lines = csv.writer(file)
-            lines.writerow(["row", "source", "words", "characters", "tokens"])
-            for pair in mixed_pairs(self._distinct(lines, sources), processes):
+            lines.writerow(LENGTHS)
+            for pair in mixed_pairs(self._distinct(lines, count_tokens, sources), processes):
                 source = sources.popleft()
                 if pair is not None:
-                    self.whole.pairs[pair] += 1
-                    self.sources[source].pairs[pair] += 1
+                    self.count_pair(source, pair)
+
+    def count_pair(self, source: str, pair: Pair, times: int = 1) -> None:
+        """Counts the pair of an answer that was not there before."""
+        self.whole.pairs[pair] += times
+        self.sources[source].pairs[pair] += times
+
+    def count_distinct(self, source: str, times: int = 1) -> None:
+        """Counts answers that were not there before."""
+        self.whole.asked += times
+        self.sources[source].asked += times
+
+    def add(self, facts: dict[str, Facts]) -> None:
+        """Adds what was counted of some answers, by source."""
+        for source, counted in facts.items():
+            self.whole.add(counted)
+            self.sources.setdefault(source, Facts()).add(counted)
 
     def write(self, folder: Path, suffix: str) -> set[str]:
         """Writes the pairs and the scores; returns the files' names."""
@@ -173,27 +223,23 @@ class _Describer:
             "sources": {name: facts.summary() for name, facts in self.sources.items()},
         }
 
-    def _distinct(self, lines: Any, sources: deque[str]) -> Iterator[tuple[str, str]]:
+    def _distinct(self, lines: Any, count_tokens: CountTokens | None, sources: deque[str]) -> Iterator[tuple[str, str]]:
         """The text and language of each new answer; all are counted and measured on the way."""
         seen: set[int] = set()
         answers = self._answers()
         while window := list(islice(answers, _WINDOW)):
-            tokens: Sequence[int | None] = [None] * len(window)
-            if self.count_tokens is not None:
-                tokens = self.count_tokens([answer.text for answer in window])
-            for answer, token_count in zip(window, tokens, strict=True):
-                word_count = count_words(answer.text, answer.language)
-                lines.writerow([answer.row, answer.source, word_count, len(answer.text), token_count])
+            facts, measured = measure(window, count_tokens)
+            self.add(facts)
+            lines.writerows(measured)
+            for answer in window:
                 key = hash((answer.source, answer.text))
-                for facts in (self.whole, self.sources.setdefault(answer.source, _Facts())):
-                    _count(facts, answer, word_count, token_count)
-                    facts.asked += key not in seen
                 if key not in seen:
                     seen.add(key)
                     sources.append(answer.source)
+                    self.count_distinct(answer.source)
                     yield answer.text, answer.language
 
-    def _answers(self) -> Iterator[_Answer]:
+    def _answers(self) -> Iterator[Answer]:
         with progress(self.rows.count, self.rows.name, "row") as bar:
             for number, _, found in self.rows:
                 bar.update()
@@ -203,17 +249,34 @@ class _Describer:
                     continue
                 for sample in found:
                     self.languages.add(sample.language)
-                    yield from _of_sample(number, sample)
+                    yield from answers_of(number, sample)
 
 
-def _of_sample(row: int, sample: Sample) -> Iterator[_Answer]:
+def measure(
+    answers: Sequence[Answer], count_tokens: CountTokens | None
+) -> tuple[dict[str, Facts], list[tuple[Any, ...]]]:
+    """What is counted of some answers, by source, and a line of ``lengths.csv`` for each."""
+    tokens: Sequence[int | None] = [None] * len(answers)
+    if count_tokens is not None:
+        tokens = count_tokens([answer.text for answer in answers])
+    facts: dict[str, Facts] = {}
+    lines = []
+    for answer, token_count in zip(answers, tokens, strict=True):
+        word_count = count_words(answer.text, answer.language)
+        lines.append((answer.row, answer.source, word_count, len(answer.text), token_count))
+        _count(facts.setdefault(answer.source, Facts()), answer, word_count, token_count)
+    return facts, lines
+
+
+def answers_of(row: int, sample: Sample) -> Iterator[Answer]:
+    """The answers in a sample of a row: of a comparison, each one."""
     if not sample.scored:
-        yield _Answer(row, "", well_formed(sample.output), None, sample.language)
+        yield Answer(row, "", well_formed(sample.output), None, sample.language)
     for scored in sample.scored:
-        yield _Answer(row, scored.source, well_formed(scored.response), scored.score, sample.language)
+        yield Answer(row, scored.source, well_formed(scored.response), scored.score, sample.language)
 
 
-def _count(facts: _Facts, answer: _Answer, words: int, tokens: int | None) -> None:
+def _count(facts: Facts, answer: Answer, words: int, tokens: int | None) -> None:
     facts.answers += 1
     facts.words[words] += 1
     facts.characters[len(answer.text)] += 1
@@ -225,7 +288,7 @@ def _count(facts: _Facts, answer: _Answer, words: int, tokens: int | None) -> No
         facts.unscored += 1
 
 
-def _compared(first: _Facts, second: _Facts) -> list[dict[str, Any]]:
+def _compared(first: Facts, second: Facts) -> list[dict[str, Any]]:
     return [
         {
             "verb": verb,
