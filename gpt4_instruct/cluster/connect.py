@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from gpt4_instruct.errors import MissingExtraError, RunStoppedError, UsageError
 
-__all__ = ["address", "join", "leave", "node_of_driver", "told", "workers_of"]
+__all__ = ["address", "join", "leave", "needs_of", "node_of_driver", "told", "workers_of"]
 
 _REACH_S = 10.0
 _PLACE = re.compile(r"\bip=([^,)\s]+)")
@@ -47,7 +47,7 @@ def join(address: str) -> bool:
     try:
         own: dict[str, Any] = {"include_dashboard": False} if where == "local" else {}
         ray.init(address=where, log_to_driver=False, logging_level=logging.ERROR, **own)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except (ConnectionError, ImportError, RuntimeError, ValueError, TimeoutError) as error:
         raise UsageError(f"no Ray cluster at {where} ({_first_line(error)}): 'ray start --head' starts one") from None
     return True
 
@@ -86,6 +86,24 @@ def workers_of() -> int:
 
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return max(1, int(resources.get("CPU", 1)))
+
+
+def needs_of(model: bool) -> dict[str, float]:
+    """What a worker takes of a machine, as Ray's options.
+
+    Args:
+        model: it holds one in memory. Then it takes a GPU, or, where the cluster has none, all CPUs of the smallest
+            machine, so that no two are on one; else a CPU.
+    """
+    import ray
+
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    found: list[dict[str, float]] = [node["Resources"] for node in nodes if node["Alive"]]
+    if not model:
+        return {"num_cpus": 1}
+    if any(each.get("GPU") for each in found):
+        return {"num_cpus": 1, "num_gpus": 1}
+    return {"num_cpus": min((each["CPU"] for each in found if each.get("CPU")), default=1)}
 
 
 def address() -> str:

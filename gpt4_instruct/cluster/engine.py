@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gpt4_instruct.cluster.ask import do_part
-from gpt4_instruct.cluster.connect import join, leave, node_of_driver, told, workers_of
+from gpt4_instruct.cluster.connect import join, leave, needs_of, node_of_driver, told, workers_of
 from gpt4_instruct.cluster.packing import environment, pack
 from gpt4_instruct.cluster.partitions import merged, scatter
 from gpt4_instruct.cluster.permits import Permits, State, Work
@@ -125,8 +125,9 @@ class ClusterEngine(Engine):
     def _run_parts(self, job: Any, folder: Path, counts: dict[str, int], what: str) -> None:
         import ray
 
+        packed, model = pack(job)
         work = Work(
-            pack(job),
+            packed,
             str(Path.cwd()),
             self.spending.prices,
             self.spending.most_usd,
@@ -134,7 +135,7 @@ class ClusterEngine(Engine):
         )
         ray.get([self._permits.equip.remote(environment()), self._permits.prepare.remote(work)])
         # Ray's own retries would come behind the parts that have not begun, with what the lost one held in its hands.
-        task = ray.remote(do_part).options(max_retries=0, num_cpus=1, scheduling_strategy="SPREAD")
+        task = ray.remote(do_part).options(max_retries=0, scheduling_strategy="SPREAD", **needs_of(model))
         tries: Counter[str] = Counter()
         failure: Exception | None = None
         stopping = False

@@ -19,6 +19,7 @@ __all__ = ["environment", "pack", "unpack"]
 # What our teachers, and the libraries that they call, read. Of the run's process, whatever a node itself has.
 _NAMES = ("GPT4_INSTRUCT_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_TOKEN")
 _BEGINNINGS = ("OPENAI_", "VLLM_")
+_IN_MEMORY = frozenset({"local", "vllm"})  # endpoints of the teachers that are a model of this process
 
 
 def environment() -> dict[str, str]:
@@ -30,16 +31,20 @@ def _is_passed(name: str) -> bool:
     return name in _NAMES or name.startswith(_BEGINNINGS)
 
 
-def pack(job: Any) -> bytes:
-    """A job as bytes.
+def pack(job: Any) -> tuple[bytes, bool]:
+    """A job as bytes, and whether a teacher in it holds a model in memory.
 
     Raises:
         UsageError: something in it cannot travel.
     """
     from ray import cloudpickle
 
+    endpoints: set[str] = set()
+
     class Pickler(cloudpickle.Pickler):
         def reducer_override(self, thing: Any) -> Any:
+            if isinstance(thing, Teacher):
+                endpoints.add(thing.endpoint)
             if isinstance(thing, Teacher) and thing.written is not None:
                 return _made_here, (thing.written, thing.endpoint, thing.model)
             return super().reducer_override(thing)  # type: ignore[no-untyped-call]
@@ -52,7 +57,7 @@ def pack(job: Any) -> bytes:
             f"a teacher or a stage of this run cannot travel to the workers ({error}): "
             "name teachers by a text, or run it with the local engine"
         ) from None
-    return file.getvalue()
+    return file.getvalue(), not endpoints.isdisjoint(_IN_MEMORY)
 
 
 @dataclass
