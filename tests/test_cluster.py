@@ -10,9 +10,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +86,13 @@ class Machines:
             except OSError:
                 pass
         return found
+
+
+def _command_lines() -> Iterator[bytes]:
+    for folder in Path("/proc").iterdir():
+        with suppress(OSError):
+            if folder.name.isdigit():
+                yield (folder / "cmdline").read_bytes()
 
 
 def _processes(node: Any) -> list[Any]:
@@ -512,6 +522,20 @@ def test_a_worker_and_then_a_machine_are_lost(machines, faulty, tmp_path):
     assert outcome(tmp_path / "ray", "english")[:2] == outcome(tmp_path / "local", "english")[:2]
     lost = paid_once(faulty, tmp_path / "ray.sqlite3")
     assert 0 < lost <= 18  # no more than nine were in flight, each time
+
+
+def test_a_cluster_of_its_own_is_ended_with_the_run(tmp_path):
+    """In a process of its own, as a user has it: the command line starts Ray, and nothing of it stays."""
+    tasks = write(tmp_path / "tasks.json", [{"instruction": "Is 7 prime?", "input": "", "output": "Yes, it is."}])
+    command = [sys.executable, "-m", "gpt4_instruct", "build", "english", "--engine", "ray"]
+    command += ["--source", tasks, "--teacher", "replay:tasks.json", "--out", "out"]
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:  # sockets have short names
+        environment = {**os.environ, "RAY_TMPDIR": folder}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith("english: 1 rows accepted, 0 rejected; 1 requests sent")
+        assert any(Path(folder).rglob("raylet.out"))
+        wait_for(lambda: not [each for each in _command_lines() if folder.encode() in each])
 
 
 # --- parts ----------------------------------------------------------------------------------------------------------
