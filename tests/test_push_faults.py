@@ -196,6 +196,36 @@ def test_a_pull_request_is_not_opened_twice(hub, client, data, repo_id):
     assert len(hub.repos[f"datasets/{repo_id}"].pulls) == 2, "503 is before anything is done"
 
 
+@pytest.fixture(scope="module")
+def xet(hub, tmp_path_factory):
+    """A client that sends by Xet, as it does to the Hub; here it comes as far as the token for its storage."""
+    pytest.importorskip("hf_xet")
+    home = tmp_path_factory.mktemp("xet")
+    with Client(hub, home / "hf", GPT4_INSTRUCT_HOME=str(home / "home"), HF_HUB_DISABLE_XET="0") as process:
+        yield process
+
+
+@pytest.mark.parametrize(("status", "said"), [(401, "does not know the token"), (403, "does not let this token write")])
+def test_what_xet_is_refused_is_told_as_any_refusal(hub, xet, data, repo_id, status, said):
+    hub.fail("GET */xet-write-token/*", status, times=99)
+    with pytest.raises(HubError, match=rf"the Hub {said}.*\({status}\)"):
+        xet.call(push_folder, data, repo_id)
+    assert not is_whole(hub, repo_id)
+
+
+def test_ctrl_c_is_heard_while_xet_tries_again(hub, xet, data, repo_id):
+    process = xet.call(os.getpid)
+    hub.fail("GET */xet-write-token/*", 500, times=999)
+    with ThreadPoolExecutor() as pool:
+        pushed = pool.submit(xet.call, push_folder, data, repo_id)
+        while not hub.asked(f"GET */{repo_id}/xet-write-token/*"):
+            time.sleep(0.005)
+        os.kill(process, signal.SIGINT)
+        with pytest.raises(InterruptedRunError, match="nothing is published; the same command goes on"):
+            pushed.result(10)
+    assert not is_whole(hub, repo_id)
+
+
 @pytest.mark.parametrize(
     ("step", "said"),
     [

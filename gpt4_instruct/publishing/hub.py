@@ -24,7 +24,7 @@ from gpt4_instruct.errors import HubError, InterruptedRunError, TermsError, Usag
 from gpt4_instruct.progress import wanted
 from gpt4_instruct.publishing.changes import Changes, Remote, find_changes, read_remote
 from gpt4_instruct.publishing.contents import CARD, Contents, read_contents
-from gpt4_instruct.publishing.hub_requests import hub_errors, patiently, status_of, without_bars
+from gpt4_instruct.publishing.hub_requests import hub_errors, interruptible, patiently, status_of, without_bars
 from gpt4_instruct.publishing.push_result import PushResult, loads_with
 from gpt4_instruct.publishing.secret_scan import check_no_secrets
 from gpt4_instruct.publishing.terms import check_public, notice
@@ -197,13 +197,15 @@ class _Push:
         kind = self.contents.kind
         additions = [CommitOperationAdd(path, content) for path, content in changes.content.items()]
         deletions = [CommitOperationDelete(path) for path in changes.deleted]
-        self.api.preupload_lfs_files(
-            self.repo_id,
-            additions,
-            repo_type=kind,
-            revision=self.revision,
-            create_pr=self.create_pr,
-            free_memory=False,
+        interruptible(
+            lambda: self.api.preupload_lfs_files(
+                self.repo_id,
+                additions,
+                repo_type=kind,
+                revision=self.revision,
+                create_pr=self.create_pr,
+                free_memory=False,
+            )
         )
         self.told = "the commit may have come through or not"
         made = patiently(

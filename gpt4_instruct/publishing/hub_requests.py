@@ -1,13 +1,17 @@
 """Asks the Hub with patience, and says in one line what it answers where it will not.
 
-`huggingface_hub` itself tries again while it sends files (`http_backoff`: 408, 429, 5xx, a cut connection), and not
-elsewhere; `patiently` does so for the steps around that. Its `HTTPError` is that of httpx2, and of httpx before 2.0.
+`huggingface_hub` itself tries again while it sends files (`http_backoff`: 408, 429, 5xx, a cut connection; hf_xet
+does so for minutes), and not elsewhere; `patiently` does so for the steps around that. Its `HTTPError` is that of
+httpx2, and of httpx before 2.0.
 """
 
 from __future__ import annotations
 
+import re
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,7 +21,7 @@ from gpt4_instruct.publishing.secret_scan import without_secrets
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["hub_errors", "patiently", "status_of", "without_bars"]
+__all__ = ["hub_errors", "interruptible", "patiently", "status_of", "without_bars"]
 
 _T = TypeVar("_T")
 _TRIES = 5
@@ -25,6 +29,7 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 30.0
 _LONGEST_RETRY_AFTER_S = 600.0  # what the Hub asks for is waited for; its limits are for windows of five minutes
 _MOMENT = {408, 429, 500, 502, 503, 504}
 _NOT_DONE = {429, 503}  # refused before anything was done
+_XET_STATUS = re.compile(r"HTTP status (?:client|server) error \((\d{3})\b")  # of an error of hf_xet
 
 
 def patiently(step: Callable[[], _T], *, once: bool = False) -> _T:
@@ -53,10 +58,34 @@ def patiently(step: Callable[[], _T], *, once: bool = False) -> _T:
     raise AssertionError("the last try returns or raises")
 
 
+def interruptible(step: Callable[[], _T]) -> _T:
+    """Runs a step that does not hear Ctrl-C, as hf_xet while it tries again, so that it is not waited for then.
+
+    Args:
+        step: what it has begun when it is left may go on behind, until this process ends.
+
+    Raises:
+        what the step raised; KeyboardInterrupt: at once.
+    """
+    done: Future[_T] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(step())
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=run, name="upload", daemon=True).start()
+    return done.result()
+
+
 def status_of(error: BaseException) -> int | None:
     """The status that the Hub answered with; none where there was no answer."""
     response = _response(error)
-    return None if response is None else int(response.status_code)
+    if response is not None:
+        return int(response.status_code)
+    told = _XET_STATUS.search(str(error)) if isinstance(error, OSError) else None
+    return int(told[1]) if told else None
 
 
 def _retry_after(error: BaseException) -> float | None:

@@ -2,7 +2,8 @@
 
 Known are the Hub's token and the environment's values under names such as OPENAI_API_KEY and HF_TOKEN, also as JSON
 writes them. What looks like a key of OpenAI's, the Hub's, GitHub's or Amazon's is one if it has a digit and a letter
-besides its beginning, and not one character over and over: placeholders pass.
+besides its beginning, and not one character over and over: placeholders pass. What is in parts, in two columns or in
+other letters (base64), is not found.
 """
 
 from __future__ import annotations
