@@ -20,8 +20,8 @@ def open_source(source: str | Path | Source, split: str = "") -> Source:
     """The source that a text names; a `Source` comes back as it is.
 
     Args:
-        source: ``"seeds"``, a file's path, a folder, a pattern or a URL of files, ``"hub:ID"``, ``"released:NAME"`` or,
-            for the split's own file, ``"released"``.
+        source: ``"seeds"``, a file's path, a folder of Parquet files, a pattern or a URL, ``"hub:ID"``,
+            ``"released:NAME"`` or, for the split's own file, ``"released"``.
         split: which split it is for.
 
     Raises:
@@ -42,7 +42,7 @@ def open_source(source: str | Path | Source, split: str = "") -> Source:
         return FileSource(path)
     if (path / "manifest.json").is_file():
         raise SourceError(f"the source {text!r} is a folder that build wrote: give hub:{text}:SPLIT")
-    if is_url(text) or path.is_dir() or is_pattern(text):
+    if text and (is_url(text) or path.is_dir() or is_pattern(text)):
         return ManyFiles(text if is_url(text) else str(path))
-    known = "seeds, released:NAME, hub:ID, a folder or URL, or a .json/.jsonl/.csv/.parquet/.zip file"
+    known = "seeds, released:NAME, hub:ID, a folder of Parquet files, a URL, or a .json/.jsonl/.csv/.parquet/.zip file"
     raise SourceError(f"the source {text!r} does not exist: give {known}")

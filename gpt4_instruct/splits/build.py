@@ -86,9 +86,9 @@ def build(
     Args:
         split: ``"english"``, ``"chinese"``, ``"comparison"``, ``"unnatural"``, ``"self_instruct"``, or one that a
             package registers.
-        source: ``"seeds"`` (packaged); the path of a json, jsonl, csv or parquet file; a folder, a pattern or a URL of
-            such files; ``"hub:ID"``; ``"released"``, the paper's file of this split; ``"released:NAME"``, another one:
-            english, chinese, comparison, unnatural, alpaca or unnatural-core.
+        source: ``"seeds"`` (packaged); the path of a json, jsonl, csv or parquet file; a folder of Parquet files; a
+            pattern or a URL of files; ``"hub:ID"``; ``"released"``, the paper's file of this split;
+            ``"released:NAME"``, another one: english, chinese, comparison, unnatural, alpaca or unnatural-core.
         out: the folder; made if it is not there. It may be a URL that fsspec knows, such as ``"s3://BUCKET/FOLDER"``.
         teacher: who answers: ``"openai:MODEL"``, ``"openai-batch:MODEL"``, ``"local:smollm2"`` (the default),
             ``"local:PATH_OR_HUB_ID"``, ``"replay:PATH"``. Without one, the source ``"released"`` is built with the
