@@ -137,8 +137,8 @@ def told(error: Exception) -> Exception:
             else f"install {name} there, too"
         )
         return RunStoppedError(f"{where} has no module {missing[1]!r}: {cure}")
-    cause = getattr(error, "cause", None)
-    return RunStoppedError(f"{where} failed: {_first_line(cause or error)}")
+    cause = getattr(error, "cause", None) or error
+    return RunStoppedError(f"{where} failed: {type(cause).__name__}: {_first_line(cause)}")
 
 
 def _first_line(error: BaseException) -> str:

@@ -21,7 +21,7 @@ from gpt4_instruct.cluster.connect import join, leave, needs_of, node_of_driver,
 from gpt4_instruct.cluster.packing import environment, pack
 from gpt4_instruct.cluster.partitions import merged, scatter
 from gpt4_instruct.cluster.permits import Permits, State, Work
-from gpt4_instruct.errors import InterruptedRunError, LedgerError
+from gpt4_instruct.errors import InterruptedRunError, LedgerError, OutputError
 from gpt4_instruct.generation.engine import Engine
 from gpt4_instruct.generation.ledger import Ledger
 from gpt4_instruct.generation.shards import absorb_all, alone_on, shards_of
@@ -33,7 +33,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _PARTS_A_WORKER = 2  # so that a worker with short rows is not idle for long at the end
-_MOST_PARTS = 256  # files that are open at once
+_MOST_PARTS = 512  # files that are open at once
 _TRIES = 100  # of a part whose worker is lost: there are machines that may be taken away at any time
 _LOOK_S = 0.2
 _LEAVE_S = 10.0
@@ -108,16 +108,22 @@ class ClusterEngine(Engine):
             Gpt4InstructError: what a worker met; every answer is in the ledger.
             InterruptedRunError: Ctrl-C was pressed.
         """
+        import ray
+
         self._spreads += 1  # the items of one may be the results of another, which are read meanwhile
         folder = shards_of(self.ledger.path) / str(self._spreads)
         parts = min(_MOST_PARTS, _PARTS_A_WORKER * self._workers)
-        counts = scatter(items, key, folder, parts)
         try:
+            counts = scatter(items, key, folder, parts)
             self._run_parts(job, folder, counts, what)
             yield from merged(folder, counts)
         except KeyboardInterrupt:
             self._hurry = True
             raise
+        except ray.exceptions.RayError as error:  # not of a part: the cluster itself is gone
+            raise told(error) from None
+        except OSError as error:
+            raise OutputError(f"cannot write {folder}: {error.strerror or error}. Answers are kept") from error
         finally:
             self._end()
             self._absorb(folder)
@@ -136,6 +142,11 @@ class ClusterEngine(Engine):
         ray.get([self._permits.equip.remote(environment()), self._permits.prepare.remote(work)])
         # Ray's own retries would come behind the parts that have not begun, with what the lost one held in its hands.
         task = ray.remote(do_part).options(max_retries=0, scheduling_strategy="SPREAD", **needs_of(model))
+        faults = (
+            ray.exceptions.RayTaskError,
+            ray.exceptions.RuntimeEnvSetupError,
+            ray.exceptions.TaskUnschedulableError,
+        )
         tries: Counter[str] = Counter()
         failure: Exception | None = None
         stopping = False
@@ -158,7 +169,7 @@ class ClusterEngine(Engine):
                     part = self._tasks.pop(each)
                     try:
                         ray.get(each)
-                    except (ray.exceptions.RayTaskError, ray.exceptions.TaskUnschedulableError) as error:
+                    except faults as error:
                         failure = failure or told(error)
                     except ray.exceptions.RayError as error:  # its worker or its machine is lost
                         ray.get(self._permits.lost.remote(part))
