@@ -158,6 +158,8 @@ def test_branches_tags_and_pull_requests(hub, client, data, tmp_path):
         client.call(push_folder, new, "me/named", tag="v1")
     with pytest.raises(UsageError, match="v1 is a tag of me/named"):
         client.call(push_folder, new, "me/named", revision="v1")
+    with pytest.raises(UsageError, match=f"me/named has no {first.commit}: name another branch"):
+        client.call(push_folder, new, "me/named", revision=first.commit)
     with pytest.raises(UsageError, match="against main"):
         client.call(push_folder, new, "me/named", revision="next", create_pr=True)
     assert len(writes(hub)) == before

@@ -14,6 +14,7 @@ sees them until it names them; a second push does not send again what has arrive
 
 from __future__ import annotations
 
+import re
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ __all__ = ["PushResult", "push"]
 
 _MAIN = "main"
 _ROUNDS = 6  # of reading the repository anew, where others commit at the same time
+_NO_BRANCH = re.compile(r"refs/|[0-9a-f]{40}$")  # pull requests, and commits: neither is made by its name
 _MOVED = {409, 412}  # the branch is not where it was
 
 
@@ -185,7 +187,7 @@ class _Push:
             patiently(
                 lambda: self.api.create_repo(self.repo_id, repo_type=kind, private=True, space_sdk=sdk, exist_ok=True)
             )
-        elif self.revision == _MAIN or self.revision.startswith("refs/"):
+        elif self.revision == _MAIN or _NO_BRANCH.match(self.revision):
             raise UsageError(f"{self.repo_id} has no {self.revision}: name another branch with --revision")
         else:
             patiently(lambda: self.api.create_branch(self.repo_id, branch=self.revision, repo_type=kind, exist_ok=True))

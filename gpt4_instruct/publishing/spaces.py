@@ -37,7 +37,7 @@ _PLACE = "PATH_OR_REPOSITORY"
 
 
 def write_metric_space(
-    name: str, out: str | Path, *, requirements: Sequence[str] | None = None, overwrite: bool = False
+    name: str, out: str | Path, *, requirements: str | Sequence[str] | None = None, overwrite: bool = False
 ) -> Path:
     """Writes a metric as the folder of a Space: for `evaluate.load`, and a page to try it on.
 
@@ -54,16 +54,20 @@ def write_metric_space(
 
     Raises:
         UnknownNameError: there is no metric of that name.
-        UsageError: the folder has another name, or the metric is of another package, which must be required, too.
+        UsageError: the folder has another name, a requirement is not one line, or the metric is of another package,
+            which must be required, too.
         OutputError: the folder cannot be written, or holds something already.
     """
     definition: Definition = find("metrics", name)
     folder = Path(out).expanduser()
     if folder.absolute().name != name:
         raise UsageError(f"evaluate finds {name}.py only in a folder of that name: --out {folder / name}")
-    if requirements is None and not _ours(definition):
+    requirements = [requirements] if isinstance(requirements, str) else list(requirements or ())
+    if any(len(each.splitlines()) != 1 for each in requirements):
+        raise UsageError(f"a requirement is one line, as pip reads it, not {requirements!r}: name each by itself")
+    if not requirements and not _ours(definition):
         raise UsageError(f"{name} is of another package: name that and gpt4-instruct[eval] with --requirement")
-    requirements = [f"gpt4-instruct[eval]=={__version__}"] if requirements is None else list(requirements)
+    requirements = requirements or [f"gpt4-instruct[eval]=={__version__}"]
     module = (
         f'"""The metric {name}: ``evaluate.load`` makes an object of the class below."""\n\n'
         f"from gpt4_instruct.metrics import load  # From: {requirements[0]}\n\n"
