@@ -154,12 +154,12 @@ def test_a_folder_of_another_name_another_package_or_with_something_in_it_is_tol
     address = "gpt4-instruct[eval] @ git+https://example.org/repository@v1"
     folder = write_metric_space("win_rate", tmp_path / "win_rate", requirements=[address, "other==1"], overwrite=True)
     assert (folder / "requirements.txt").read_text() == f"{address}\nother==1\n"
+    assert f"# From: {address}\n" in (folder / "win_rate.py").read_text()
     for given, wanted in ((address, f"{address}\n"), ([], f"gpt4-instruct[eval]=={__version__}\n")):
         write_metric_space("win_rate", folder, requirements=given, overwrite=True)
         assert (folder / "requirements.txt").read_text() == wanted
     with pytest.raises(UsageError, match="a requirement is one line"):
         write_metric_space("win_rate", folder, requirements=[f"{address}\nimport os"], overwrite=True)
-    assert f"# From: {address}\n" in (folder / "win_rate.py").read_text()
     monkeypatch.setattr(find("metrics", "win_rate").compute, "__module__", "elsewhere")
     with pytest.raises(UsageError, match="is of another package: name that"):
         write_metric_space("win_rate", tmp_path / "other" / "win_rate")
