@@ -34,8 +34,8 @@ from gpt4_instruct import __version__
 from gpt4_instruct.errors import MissingExtraError, OutputError, UsageError
 from gpt4_instruct.evaluation.rating import Study
 from gpt4_instruct.evaluation.rating_page import app_of
-from gpt4_instruct.evaluation.rating_pairs import Pair, find_pairs
-from gpt4_instruct.evaluation.rating_server import _called, _check, _names, guarded
+from gpt4_instruct.evaluation.rating_pairs import Pair
+from gpt4_instruct.evaluation.rating_server import check_serving, guarded, plan
 from gpt4_instruct.evaluation.rating_words import WORDS
 from gpt4_instruct.publishing.rendering import render
 from gpt4_instruct.publishing.spaces import space_metadata, write_files
@@ -99,24 +99,16 @@ def write_rating_space(
         SourceError: the answers cannot be read, or have no question in common.
         OutputError: the folder cannot be written, or holds something already.
     """
-    _check("127.0.0.1", None, language)
-    names = _names(raters)
-    most = 3 if names is None else min(3, len(names))
-    per_question = most if per_question is None else per_question
-    if per_question < 1 or (names is not None and per_question > len(names)):
-        there = "" if names is None else f", and at most the {len(names)} raters"
-        raise UsageError(f"per_question is {per_question}, but must be 1 or more{there}")
-    pairs, left_out = find_pairs(answers, baseline, questions=questions, attention=attention, seed=seed)
-    ours_name, baseline_name = _called(Path(answers), Path(baseline))
-    settings = {
-        "ours": ours_name,
-        "baseline": baseline_name,
-        "seed": seed,
-        "per_question": per_question,
-        "attention": attention,
-        "raters": names,
-        "left_out": left_out,
-    }
+    check_serving("127.0.0.1", None, language)
+    pairs, settings = plan(
+        answers,
+        baseline,
+        questions=questions,
+        raters=raters,
+        per_question=per_question,
+        attention=attention,
+        seed=seed,
+    )
     checks = sum(each.expected is not None for each in pairs)
     title = WORDS[language]["title"]
     readme = render(
@@ -125,9 +117,9 @@ def write_rating_space(
         title=title,
         questions=len(pairs) - checks,
         checks=checks,
-        raters=names,
-        ours=ours_name,
-        baseline=baseline_name,
+        raters=settings["raters"],
+        ours=settings["ours"],
+        baseline=settings["baseline"],
         votes=_votes_name(pairs, settings),
         keep_s=_KEEP_S,
     )
@@ -141,7 +133,7 @@ def write_rating_space(
     }
     folder = Path(out).expanduser()
     write_files(folder, files, overwrite=overwrite)
-    return RatingSpace(folder, len(pairs) - checks, checks, left_out)
+    return RatingSpace(folder, len(pairs) - checks, checks, settings["left_out"])
 
 
 _APP = '''"""The rating page: the pairs and settings beside this file, behind the token of the secret RATING_TOKEN."""
@@ -180,7 +172,7 @@ def serve_rating_space(folder: str | Path, *, tell: Callable[[str], None] = _say
         raise UsageError("there is no token: add the secret RATING_TOKEN, 12 characters or more, to the Space")
     host, port = os.environ.get("GRADIO_SERVER_NAME", "0.0.0.0"), os.environ.get("GRADIO_SERVER_PORT", "7860")
     pairs, settings, language = _read(folder)
-    _check(host, token, language)
+    check_serving(host, token, language)
     try:
         import gradio  # noqa: F401
         import uvicorn

@@ -23,7 +23,7 @@ import pytest
 from gpt4_instruct.errors import MissingExtraError, UnknownNameError, UsageError
 from gpt4_instruct.evaluation.rating import CHOICES, CRITERIA, Study
 from gpt4_instruct.evaluation.rating_pairs import find_pairs
-from gpt4_instruct.evaluation.rating_server import _links, _names, guarded, only_here, serve
+from gpt4_instruct.evaluation.rating_server import _links, guarded, only_here, rater_names, serve
 from gpt4_instruct.evaluation.tally import tally
 from tests.test_rating import SETTINGS, line, write
 
@@ -373,7 +373,7 @@ def test_links_lead_to_an_address_that_others_can_open():
 
 
 def test_named_raters_are_named_as_they_will_be_when_they_come():
-    assert _names(["Jose\u0301", " Ann  Lee"]) == ["Jos\u00e9", "Ann Lee"]
+    assert rater_names(["Jose\u0301", " Ann  Lee"]) == ["Jos\u00e9", "Ann Lee"]
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "example.org"])

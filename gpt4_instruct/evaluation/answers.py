@@ -383,7 +383,7 @@ def _folder(spec: str | Teacher) -> Path | None:
     """The files of the model that a text names, where they are on this computer."""
     name, _, argument = spec.partition(":") if isinstance(spec, str) else ("", "", "")
     served = name == "openai" and (Path(argument).expanduser() / "config.json").is_file() and find_spec("transformers")
-    return find_writer(argument)[0] if name == "local" or served else None
+    return find_writer(argument)[0] if name in ("local", "vllm") or served else None
 
 
 def _check(

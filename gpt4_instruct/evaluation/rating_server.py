@@ -14,11 +14,11 @@ from urllib.parse import quote, urlencode
 from gpt4_instruct.errors import MissingExtraError, UnknownNameError, UsageError
 from gpt4_instruct.evaluation.rating import Study
 from gpt4_instruct.evaluation.rating_page import app_of
-from gpt4_instruct.evaluation.rating_pairs import find_pairs
+from gpt4_instruct.evaluation.rating_pairs import Pair, find_pairs
 from gpt4_instruct.evaluation.rating_turns import name_of
 from gpt4_instruct.evaluation.rating_words import WORDS
 
-__all__ = ["guarded", "only_here", "serve"]
+__all__ = ["check_serving", "guarded", "only_here", "plan", "rater_names", "serve"]
 
 _COOKIE = "rating_token"
 _COOKIE_S = 30 * 24 * 3600
@@ -67,29 +67,21 @@ def serve(
         OutputError: the folder cannot be written.
         MissingExtraError: gradio is not installed.
     """
-    _check(host, token, language)
+    check_serving(host, token, language)
     try:
         import gradio  # noqa: F401
         import uvicorn
     except ImportError:
         raise MissingExtraError("the rating page", "gradio", "human") from None
-    names = _names(raters)
-    most = 3 if names is None else min(3, len(names))
-    per_question = most if per_question is None else per_question
-    if per_question < 1 or (names is not None and per_question > len(names)):
-        there = "" if names is None else f", and at most the {len(names)} raters"
-        raise UsageError(f"per_question is {per_question}, but must be 1 or more{there}")
-    pairs, left_out = find_pairs(answers, baseline, questions=questions, attention=attention, seed=seed)
-    ours_name, baseline_name = _called(Path(answers), Path(baseline))
-    settings = {
-        "ours": ours_name,
-        "baseline": baseline_name,
-        "seed": seed,
-        "per_question": per_question,
-        "attention": attention,
-        "raters": names,
-        "left_out": left_out,
-    }
+    pairs, settings = plan(
+        answers,
+        baseline,
+        questions=questions,
+        raters=raters,
+        per_question=per_question,
+        attention=attention,
+        seed=seed,
+    )
     study = Study.create(out, pairs, settings)
     try:
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
@@ -99,9 +91,9 @@ def serve(
     with listening:
         questions = sum(each.expected is None for each in pairs)
         tell(f"{questions} questions, {len(pairs) - questions} attention checks, votes in {study.file}")
-        for reason, count in left_out.items():
+        for reason, count in settings["left_out"].items():
             tell(f"{count} {reason}")
-        for link in _links(host, listening.getsockname()[1], token, names):
+        for link in _links(host, listening.getsockname()[1], token, settings["raters"]):
             tell(link)
         app = app_of(study, language)
         config = uvicorn.Config(guarded(app, token) if token else only_here(app, host), log_level="warning")
@@ -163,7 +155,43 @@ def _same(given: str, wanted: str) -> bool:
     return hmac.compare_digest(given.encode(), wanted.encode())
 
 
-def _check(host: str, token: str | None, language: str) -> None:
+def plan(
+    answers: str | Path,
+    baseline: str | Path,
+    *,
+    questions: str | Path | None,
+    raters: Sequence[str] | None,
+    per_question: int | None,
+    attention: int,
+    seed: int,
+) -> tuple[list[Pair], dict[str, Any]]:
+    """What raters are to see, and the settings that the study keeps; arguments as `serve`.
+
+    Raises:
+        UsageError: an argument cannot work.
+        SourceError: the answers cannot be read, or have no question in common.
+    """
+    names = rater_names(raters)
+    most = 3 if names is None else min(3, len(names))
+    per_question = most if per_question is None else per_question
+    if per_question < 1 or (names is not None and per_question > len(names)):
+        there = "" if names is None else f", and at most the {len(names)} raters"
+        raise UsageError(f"per_question is {per_question}, but must be 1 or more{there}")
+    pairs, left_out = find_pairs(answers, baseline, questions=questions, attention=attention, seed=seed)
+    ours_name, baseline_name = _called(Path(answers), Path(baseline))
+    settings = {
+        "ours": ours_name,
+        "baseline": baseline_name,
+        "seed": seed,
+        "per_question": per_question,
+        "attention": attention,
+        "raters": names,
+        "left_out": left_out,
+    }
+    return pairs, settings
+
+
+def check_serving(host: str, token: str | None, language: str) -> None:
     if language not in WORDS:
         raise UnknownNameError("language", language, list(WORDS))
     if token is not None and len(token) < _SHORTEST_TOKEN:
@@ -187,7 +215,7 @@ def _called(ours: Path, baseline: Path) -> tuple[str, str]:
     return f"{ours.absolute().parent.name}/{ours.name}", f"{baseline.absolute().parent.name}/{baseline.name}"
 
 
-def _names(raters: Sequence[str] | None) -> list[str] | None:
+def rater_names(raters: Sequence[str] | None) -> list[str] | None:
     if raters is None:
         return None
     names = [name_of(each) for each in raters]
