@@ -17,7 +17,12 @@ from gpt4_instruct.records import well_formed
 __all__ = ["Draft", "read_input", "read_instances", "read_listed", "read_numbered", "read_tasks"]
 
 _MOST_TRIES = 2_000  # braces at which no object begins; a reply of nothing else is none
-_NO_INPUT = frozenset({"<noinput>", "noinput", "<no input>", "<无输入>", "＜无输入＞", "无输入", "<无>"})
+_NO_INPUT = frozenset(
+    {
+        *("<noinput>", "noinput", "<no input>", "no input", "n/a", "none", "null"),
+        *("<无输入>", "＜无输入＞", "无输入", "<无>", "无", "（无）"),
+    }
+)
 _YES = frozenset({"true", "yes", "1", "是", "需要"})
 _DEPTH = 3  # of lists and objects around a task
 
@@ -107,7 +112,7 @@ def _unread(text: str, *, more: bool) -> list[Draft]:
 def _drafts(value: Any, depth: int = 0) -> Iterator[Draft]:
     """The tasks in a JSON value: it is one, or has some in a list."""
     if isinstance(value, dict):
-        value = {_FIELD.get(name, name): each for name, each in value.items()}
+        value = _fields(value)
         if isinstance(value.get("instruction"), str):
             yield _draft(value)
             return
@@ -117,10 +122,17 @@ def _drafts(value: Any, depth: int = 0) -> Iterator[Draft]:
             yield from _drafts(each, depth + 1)
 
 
+def _fields(value: dict[str, Any]) -> dict[str, Any]:
+    """The values by the names that we have for them; one that has such a name already goes before the others."""
+    names = {name: name.strip().lower() for name in value}
+    found = {_FIELD.get(name, name): value[written] for written, name in names.items()}
+    return found | {name: value[written] for written, name in names.items() if name in _FIELD.values()}
+
+
 def _draft(task: dict[str, Any]) -> Draft:
     labels = task.get("labels")
-    kept = [each.strip() for each in labels if isinstance(each, str)] if isinstance(labels, list) else []
-    instruction = task["instruction"].strip()
+    kept = [_text(each) for each in labels if not isinstance(each, list | dict)] if isinstance(labels, list) else []
+    instruction = _text(task["instruction"])
     return Draft(
         instruction=instruction,
         input=_input(_text(task.get("input"))),
@@ -133,8 +145,8 @@ def _draft(task: dict[str, Any]) -> Draft:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value.strip()
+    if isinstance(value, str):  # an escape in JSON may stand for half a character
+        return well_formed(value).strip()
     return "" if value is None or isinstance(value, bool) else json.dumps(value, ensure_ascii=False)
 
 
@@ -214,11 +226,16 @@ def _labelled(task: dict[str, str], wanted: Sequence[str]) -> Draft:
 
 # --- numbered lists -------------------------------------------------------------------------------------------------
 
-_ITEM = re.compile(r"(?:^|(?<=\n))[ \t>*]{0,8}(?:\((\d{1,3})\)|(\d{1,3})[ \t]?[.、)）．:：]|[-•*])[ \t]*")
+_ITEM = re.compile(
+    r"(?:^|(?<=\n))[ \t>*]{0,8}"
+    r"(?:[(（](\d{1,3})[)）]|(\d{1,3})[ \t]?[.、)）．:：]|[一二三四五六七八九十]{1,3}、|[①-⑳]|[-•*])[ \t]*"
+)
+_BOLD = re.compile(r"\A\*\*([^*\n]+)\*\*")  # the beginning of an item
+_BLANK_LINE = re.compile(r"\n\s*\n")
 _SPACE = re.compile(r"\s+")
 
 
-def read_listed(text: str, *, first: int = 1, cut: bool = False) -> list[Draft]:
+def read_listed(text: str, *, first: int = 1, cut: bool = False, paragraphs: bool = True) -> list[Draft]:
     """The tasks in a reply to `render_listed`: the items of a numbered list, each in one line.
 
     Args:
@@ -226,6 +243,7 @@ def read_listed(text: str, *, first: int = 1, cut: bool = False) -> list[Draft]:
         first: the number that the list was to go on with. What stands before the next number is its item; before
             another number, it is an introduction.
         cut: the reply was cut off at the token limit, so that the last task is not whole.
+        paragraphs: an item may have several; else it ends at a blank line, and what comes after it is no task.
 
     >>> [each.instruction for each in read_listed("Of course:\\n9. Name a river.\\n10. Sort\\n them.", first=9)]
     ['Name a river.', 'Sort them.']
@@ -236,9 +254,11 @@ def read_listed(text: str, *, first: int = 1, cut: bool = False) -> list[Draft]:
     if not marks:
         return []
     items = [text[mark.end() : end] for mark, end in zip(marks, _ends(marks, text), strict=True)]
-    if (marks[0][1] or marks[0][2]) == str(first + 1):
+    if int(marks[0][1] or marks[0][2] or 0) == first + 1:
         items.insert(0, text[: marks[0].start()])
-    drafts = [Draft(_SPACE.sub(" ", item).strip(" *#")) for item in items]
+    if not paragraphs:
+        items = [_BLANK_LINE.split(item.strip(), maxsplit=1)[0] for item in items]
+    drafts = [Draft(_SPACE.sub(" ", _BOLD.sub(r"\1", item)).strip(" *#")) for item in items]
     drafts = [each for each in drafts if each.instruction]
     if cut and drafts:
         drafts[-1] = replace(drafts[-1], cut=True)
@@ -251,6 +271,7 @@ def _ends(marks: list[re.Match[str]], text: str) -> list[int]:
 
 # --- inputs and examples --------------------------------------------------------------------------------------------
 
+_INPUT_OBJECT = re.compile(r'\{\s*"(?:input|输入)"\s*:', re.IGNORECASE)
 _FENCE = re.compile(r"\A```\w*\n(.*?)\n?```\Z", re.DOTALL)
 
 
@@ -265,12 +286,13 @@ def read_input(text: str) -> str | None:
     text = well_formed(text).strip()
     fenced = _FENCE.match(text)
     text = fenced[1].strip() if fenced else text
-    if text.startswith("{"):
+    begun = _INPUT_OBJECT.search(text)
+    if begun or text.startswith("{"):
         try:
-            value, _ = json.JSONDecoder(strict=False).raw_decode(text)
+            value, _ = json.JSONDecoder(strict=False).raw_decode(text, begun.start() if begun else 0)
         except (ValueError, RecursionError):
             return None
-        return _input(_text(value.get("input"))) or None
+        return _input(_text(_fields(value).get("input"))) or None
     for mark in _MARK.finditer(text):
         if _FIELD[mark["field"].lower()] == "input":
             return _input(text[mark.end() :]) or None
@@ -280,31 +302,45 @@ def read_input(text: str) -> str | None:
 _EXAMPLE = re.compile(r"(?:Example|例子)\s?\d*[.:：]?")
 _OUTPUT = re.compile(r"(?:Output|输出)\s*\d*\s*[:：]")
 _INPUT_MARK = re.compile(r"(?:Input|输入)\s*\d*\s*[:：]")
+_NEXT_TASK = re.compile(r"\n[ \t>*#]*(?:Task|任务)\s*[:：]")
 _CLASS = re.compile(r"(?:Class label|类别标签)\s*[:：]", re.IGNORECASE)
 
 
-def read_instances(text: str, *, classification: bool, cut: bool = False) -> list[tuple[str, str]]:
+def read_instances(text: str, most: int, *, classification: bool, cut: bool = False) -> list[tuple[str, str]]:
     """The (input, output) examples in a reply to `render_instances`; of a classification the output is the label.
+
+    Args:
+        text: the reply. Where it goes on with a task of its own, it ends.
+        most: how many examples are read, but of a classification, which has one for each label.
+        classification: whether the task is one.
+        cut: the reply was cut off at the token limit.
 
     Read as `self_instruct/prepare_for_finetuning.py` of yizhongw/self-instruct @ 0b26ccaa reads them: without an
     "Output:" an example is all output, and of a reply that was cut off the last example is left out.
 
-    >>> read_instances("Example 1\\nInput: a b\\nOutput: b a\\nExample 2\\nOutput: c", classification=False)
+    >>> read_instances("Example 1\\nInput: a b\\nOutput: b a\\nExample 2\\nOutput: c", 5, classification=False)
     [('a b', 'b a'), ('', 'c')]
-    >>> read_instances("Class label: spam\\nText: Buy now!", classification=True)
+    >>> read_instances("Class label: spam\\nText: Buy now!", 5, classification=True)
     [('Text: Buy now!', 'spam')]
     """
     text = well_formed(text).strip()
+    begun = (_CLASS if classification else _OUTPUT).search(text)
+    ended = _NEXT_TASK.search(text, begun.end()) if begun else None
+    text = text[: ended.start()] if ended else text
     found: list[tuple[str, str]] = []
     if classification:
         for part in _CLASS.split(text)[1:]:
             label, _, input = part.strip().partition("\n")
             found.append((_INPUT_MARK.sub("", input.strip(), count=1).strip(), label.strip()))
     elif _EXAMPLE.search(text):
-        found = [_instance(part) for part in _EXAMPLE.split(text) if part.strip()]
+        introduction, *parts = _EXAMPLE.split(text)
+        if _OUTPUT.search(introduction):  # the first example lacks its name
+            parts.insert(0, introduction)
+        found = [_instance(part) for part in parts if part.strip()]
     elif _OUTPUT.search(text):
         found = [_instance(text)]
-    return found[:-1] if cut else found
+    whole = found[:-1] if cut and not ended else found
+    return whole if classification else whole[:most]
 
 
 def _instance(text: str) -> tuple[str, str]:

@@ -314,6 +314,23 @@ def test_greedy_decoding_is_given_up_where_the_model_has_its_own_way_only(endpoi
         ask(connect("openai:o9"))  # at 0.5, which is the user's wish
 
 
+@pytest.mark.parametrize("code", ["unsupported_parameter", None])
+def test_stops_and_a_penalty_are_given_up_where_the_model_takes_none(endpoint, code):
+    def script(request, count):
+        for name, said in (("stop", "stop"), ("presence_penalty", "presencePenalty")):
+            if name in request:
+                return error_reply(400, code, f"Model o9 does not support parameter {said}.")
+        return "Fine."
+
+    endpoint.script = script
+    teacher = connect("openai:o9")
+    messages = (Message("user", "Go on."),)
+    asked = Request(teacher.endpoint, "o9", messages, {"stop": ["\n16"], "presence_penalty": 2, "max_tokens": 9})
+    assert "Fine." in asyncio.run(teacher.ask(asked)).text
+    assert set(endpoint.asked[-1]) == {"model", "messages", "max_tokens"}
+    asyncio.run(teacher.close())
+
+
 # --- limits and secrets ---------------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ import random
 import zlib
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet
@@ -213,6 +214,7 @@ IDEAS = Inventor().english
         (tasks("说出三种水果的名字，并说明哪一种最好吃。"), "dry", 0, {"wrong_language"}),
         (tasks(*[seed["instruction"] for seed in SEEDS]), "dry", 0, {"copied_example"}),
         (tasks("Hi."), "dry", 0, {"task_length"}),
+        (tasks(IDEAS[0] + " \ud800"), "dry", 1, {"similar", "copied_example"}),
     ],
     ids=[
         "prose",
@@ -223,6 +225,7 @@ IDEAS = Inventor().english
         "another language",
         "the examples",
         "too short",
+        "half a character",
     ],
 )
 def test_a_teacher_that_gives_nothing_ends_the_run_with_what_there_is(
@@ -233,6 +236,9 @@ def test_a_teacher_that_gives_nothing_ends_the_run_with_what_there_is(
     facts = facts_of(tmp_path / "out")
     assert (result.rows, facts["stopped"], facts["invented"]) == (kept, stopped, kept)
     assert result.stopped == facts["stopped_detail"]
+    last = sum((Counter(each["rejected"]) for each in facts["rounds"][-3:]), Counter())
+    assert all((f"{count} {reason}" in result.stopped) == (reason != "surplus") for reason, count in last.items())
+    assert ("novelty has dried up" in result.stopped) == ("similar" in reasons or reasons == {"copied_example"})
     rejects = rejects_of(tmp_path / "out")
     assert {each["reason"] for each in rejects} == reasons
     assert {each["stage"] for each in rejects} == {"invent"}
@@ -316,8 +322,10 @@ def test_seeds_that_cannot_be_used_are_left_out_and_none_is_an_error(endpoint, t
     facts = facts_of(tmp_path / "out")
     assert (facts["seeds"], facts["seeds_left_out"]) == (4, {"duplicate": 1, "missing_field": 1, "wrong_language": 1})
     path.write_text(json.dumps({"input": "no instruction"}) + "\n")
-    with pytest.raises(SourceError, match="holds no task that can be a seed \\(1 missing_field\\)"):
-        make(path, tmp_path / "none", accept=3)
+    options = {"source": path, "teacher": "openai:m", "recipe": "alpaca", "accept": 3}
+    for run in (partial(build, out=tmp_path / "none"), estimate):
+        with pytest.raises(SourceError, match="holds no task that can be a seed \\(1 missing_field\\)"):
+            run("self_instruct", **options)
     assert len(endpoint.asked) == 5
 
 
@@ -416,6 +424,21 @@ def test_both_languages_come_in_pairs(endpoint, seeds, tmp_path):
     assert manifest["language"] == "both" and len(manifest["rejected"]) > 1
     read = [sample.language for _, _, found in open_rows(tmp_path / "out") for sample in found]
     assert read == ["en", "zh"] * 12
+
+
+def test_a_teacher_of_one_language_goes_on_in_it(endpoint, seeds, tmp_path):
+    inventor = Inventor(junk=0)
+
+    def script(request, count):
+        prompt = prompt_of(request)
+        return tasks(*IDEAS[:6]) if prompt.startswith("你在为") else inventor(prompt)
+
+    endpoint.script = script
+    result = make(seeds, tmp_path / "out", recipe="gpt4-instruct", language="both", accept=60)
+    facts = facts_of(tmp_path / "out")
+    assert (result.rows, facts["stopped"]) == (60, "accepted")
+    kept = [each["accepted"] for each in facts["rounds"]]
+    assert all(kept[::2]) and not any(kept[1::2])
 
 
 # --- inputs, labels, steering ---------------------------------------------------------------------------------------
@@ -631,8 +654,13 @@ def test_it_is_a_builder_like_the_others(endpoint, seeds, tmp_path):
 def test_the_dry_rule_takes_three_rounds(monkeypatch):
     recipe = replace(RECIPES["alpaca"], requests=1)
     rounds = rounds_module.Rounds(recipe, ("en",), [{"en": rounds_module.Example("Name a river in Europe.")}], 0)
-    for parsed, accepted, stopped in ((100, 0, ""), (100, 1, ""), (200, 1, ""), (0, 0, ""), (101, 1, "dry")):
+    for parsed, surplus, accepted, stopped in (
+        *((100, 0, 0, ""), (100, 0, 1, ""), (200, 0, 1, ""), (0, 0, 0, "")),
+        (900, 890, 9, ""),  # nearly all that was asked for
+        *((100, 0, 0, ""), (100, 0, 0, ""), (1_000, 899, 1, "dry")),
+    ):
         rounds._parsed, rounds._new = parsed, [None] * accepted  # type: ignore[list-item]
+        rounds._rejected["surplus"] = surplus
         rounds.finish(0, 0, 0.0)
         assert rounds.stopped == stopped, (parsed, accepted)
 

@@ -25,6 +25,13 @@ OTHER = {"instruction": "Sort it.", "input": "b, a", "needs_input": True, "kind"
         f"{json.dumps(TASK)}\n{json.dumps(OTHER)}\n",
         f"Here you are:\n```json\n{json.dumps({'tasks': [TASK, OTHER]}, indent=2)}\n```\nEnjoy!",
         json.dumps({"tasks": [{"指令": "Name a river."}, {"指令": "Sort it.", "输入": "b, a"}]}, ensure_ascii=False),
+        json.dumps({"Tasks": [{"Instruction": "Name a river."}, {"INSTRUCTION": "Sort it.", "Input": "b, a"}]}),
+        json.dumps([{"instruction": "Name a river.", "task": "math"}, {"task": "Sort it."}]),
+        "（1）Name a river.\n（2）Sort it.",
+        "一、Name a river.\n二、Sort it.",
+        "①Name a river.\n②Sort it.",
+        "１．Name a river.\n２．Sort it.",
+        "1. **Name a river.**\n2. **Sort** it.",
         "1. Name a river.\n2. Sort it.",
         "- Name a river.\n- Sort it.",
         "Instruction: Name a river.\nInput:\n\nInstruction: Sort it.\nInput: b, a",
@@ -46,6 +53,23 @@ def test_every_field_is_read():
     odd = {"instruction": "Add.", "input": {"a": 1}, "needs_input": "yes", "kind": None, "labels": "none"}
     (read,) = read_tasks(json.dumps(odd))
     assert (read.input, read.needs_input, read.kind, read.labels) == ('{"a": 1}', True, "", ())
+
+
+def test_what_no_text_holds_is_left_out_of_escapes():
+    task = {
+        "instruction": "Name \ud800 a river.",
+        "input": "\udc00",
+        "needs_input": True,
+        "labels": ["\ud800", 1, None],
+    }
+    (read,) = read_tasks(json.dumps(task))
+    assert (read.instruction, read.input, read.labels) == ("Name \ufffd a river.", "\ufffd", ("\ufffd", "1"))
+    assert read_input(json.dumps({"input": "\ud83d a"})) == "\ufffd a"
+
+
+@pytest.mark.parametrize("none", ["N/A", "None", "null", "<noinput>", "无", " 无输入 "])
+def test_an_input_that_says_that_there_is_none_is_none(none):
+    assert read_tasks(json.dumps({**TASK, "input": none}))[0].input == ""
 
 
 def test_what_is_broken_or_cut_says_so():
@@ -72,7 +96,7 @@ def test_no_text_breaks_a_reader(text, cut):
             (draft.instruction + draft.input + draft.output).encode()
     read_input(text)
     for flag in (True, False):
-        assert all(len(each) == 2 for each in read_instances(text, classification=flag, cut=cut))
+        assert all(len(each) == 2 for each in read_instances(text, 5, classification=flag, cut=cut))
 
 
 @given(st.text(alphabet='{}[]",:\\ninstructo \n', max_size=400))
@@ -134,14 +158,14 @@ def test_what_stands_for_no_input_is_none(nothing):
 
 def test_examples_are_read_as_the_source_reads_them():
     text = "Example 1\nInput: a\nOutput: b\nExample 2\nOutput: c\nInput: d\nExample 3\nonly this"
-    assert read_instances(text, classification=False) == [("a", "b"), ("", "c"), ("", "only this")]
-    assert read_instances(text, classification=False, cut=True) == [("a", "b"), ("", "c")]
-    assert read_instances("Input: a\nOutput: b", classification=False) == [("a", "b")]
-    assert read_instances("b, and no more", classification=False) == []
+    assert read_instances(text, 5, classification=False) == [("a", "b"), ("", "c"), ("", "only this")]
+    assert read_instances(text, 5, classification=False, cut=True) == [("a", "b"), ("", "c")]
+    assert read_instances("Input: a\nOutput: b", 5, classification=False) == [("a", "b")]
+    assert read_instances("b, and no more", 5, classification=False) == []
     chinese = "类别标签：紧急\n输入：水管漏了。\n类别标签：不急\n输入：钟慢了。"
-    assert read_instances(chinese, classification=True) == [("水管漏了。", "紧急"), ("钟慢了。", "不急")]
-    assert read_instances("Class label: yes\nClass label: no", classification=True) == [("", "yes"), ("", "no")]
-    assert read_instances("例子 1\n输入：甲\n输出：乙", classification=False) == [("甲", "乙")]
+    assert read_instances(chinese, 5, classification=True) == [("水管漏了。", "紧急"), ("钟慢了。", "不急")]
+    assert read_instances("Class label: yes\nClass label: no", 5, classification=True) == [("", "yes"), ("", "no")]
+    assert read_instances("例子 1\n输入：甲\n输出：乙", 5, classification=False) == [("甲", "乙")]
 
 
 @pytest.mark.parametrize(
@@ -180,3 +204,29 @@ def test_the_schema_is_one_that_strict_mode_takes():
             pending += node["properties"].values()
         if node.get("type") == "array":
             pending.append(node["items"])
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        '{"Input": "The kettle."}',
+        'Here is one:\n{"input": "The kettle."}\nEnjoy!',
+        'Sure!\n```json\n{\n "input": "The kettle."}\n```',
+    ],
+)
+def test_an_input_is_found_in_its_wrapping(reply):
+    assert read_input(reply) == "The kettle."
+
+
+def test_what_should_have_stopped_the_model_stops_the_reader():
+    examples = "\n".join(f"Example {number}\nInput: {number}\nOutput: is {number}" for number in range(1, 8))
+    five = [(str(number), f"is {number}") for number in range(1, 6)]
+    assert read_instances(examples, 5, classification=False) == five
+    reply = "Sure!\n\nTask: Say it.\nExample 1\nInput: a\nOutput: b\n\nTask: Sing.\nExample 1\nInput: c\nOutput: d"
+    for cut in (False, True):
+        assert read_instances(reply, 5, classification=False, cut=cut) == [("a", "b")]
+    labels = "Class label: yes\nInput: a\nClass label: no\nInput: b\nTask: Sing.\nClass label: la\nInput: c"
+    assert read_instances(labels, 5, classification=True) == [("a", "yes"), ("b", "no")]
+    listed = "Of course:\n\n9. Name a river.\n\n10. Sort\nthem.\n\nI hope this helps!"
+    read = read_listed(listed, first=9, paragraphs=False)
+    assert [each.instruction for each in read] == ["Name a river.", "Sort them."]

@@ -34,6 +34,8 @@ _LEAST_SHARE = 0.3
 # Where more tasks than these are kept, the nearest earlier task is looked for by one in `_ONE_IN` of the new ones only.
 _FEW_KEPT = 2_000
 _ONE_IN = 8
+_NOT_NEW = frozenset({"similar", "copied_example"})
+_REASONS = 3  # that are named where a run ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,7 @@ class Rounds:
         self._steering = Steering(languages) if recipe.style == "structured" else None
         self._prompts: Counter[str] = Counter()
         self._invented_in: Counter[Language] = Counter()
+        self._language = self.languages[0]  # of this round
         self._labels: Counter[str] = Counter()
         self._new: list[Task] = []  # of this round
         self._parsed = 0
@@ -136,12 +139,12 @@ class Rounds:
 
     def compose(self) -> list[Row]:
         """The requests of the next round, each as the `Asked` of a row."""
+        self._language = self._next_language()
         return [Row(self._compose(number)) for number in range(1, self.recipe.requests_of(self.round) + 1)]
 
     def _compose(self, number: int) -> Asked:
         recipe, rng = self.recipe, random.Random(f"{self._seed}-{self.round}-{number}")
-        # Of two languages, the one in which fewer tasks were invented.
-        language = min(self.languages, key=lambda each: self._invented_in[each])
+        language = self._language
         machine = self._machine[language]
         shown = rng.sample(machine, min(recipe.machine, len(machine)))
         wanted = recipe.human + recipe.machine - len(shown)
@@ -169,6 +172,16 @@ class Rounds:
             examples=frozenset(_plain(each.instruction) for each in shown),
             topic=topic,
         )
+
+    def _next_language(self) -> Language:
+        """Of two languages, the one in which fewer tasks were invented; the other one if that has just brought nothing.
+
+        A teacher may be unable to write in one of them: it goes on in the other, and is asked for that again.
+        """
+        fewer = min(self.languages, key=lambda each: self._invented_in[each])
+        if self.facts and fewer == self._language and _is_barren(self.facts[-1]):
+            return next((each for each in self.languages if each != fewer), fewer)
+        return fewer
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
@@ -212,7 +225,7 @@ class Rounds:
             return read_tasks(text, cut=cut)
         if self.recipe.style == "numbered":
             return read_numbered(text, cut=cut)
-        found = read_listed(text, first=len(asked.examples) + 1, cut=cut)
+        found = read_listed(text, first=len(asked.examples) + 1, cut=cut, paragraphs=False)
         return [replace(draft, instruction=_capital(draft.instruction)) for draft in found]
 
     def _task(self, asked: Asked, answer: Answer, draft: Draft, number: int) -> Task:
@@ -367,14 +380,36 @@ class Rounds:
             return
         elif not any(each["parsed"] for each in last):
             self.stopped = "unreadable"
-            self.detail = f"no task could be read in the replies of {DRY_ROUNDS} rounds one after another"
-        elif all(not each["accepted"] or each["accepted"] < DRY_SHARE * each["parsed"] for each in last):
+            replies = f"the replies of {DRY_ROUNDS} rounds one after another"
+            self.detail = f"no task could be read in {replies} ({_reasons(last)[1]})"
+        elif all(map(_is_barren, last)):
             self.stopped = "dry"
-            kept, read = (sum(each[name] for each in last) for name in ("accepted", "parsed"))
+            kept, judged = sum(each["accepted"] for each in last), sum(map(_judged, last))
+            reason, reasons = _reasons(last)
+            what = "novelty has dried up" if reason in _NOT_NEW else "hardly a task is kept any more"
             self.detail = (
-                f"novelty has dried up: of the {read:,} tasks of the last {DRY_ROUNDS} rounds {kept:,} are kept, "
-                f"each time fewer than {DRY_SHARE:.0%}"
+                f"{what}: of the {judged:,} tasks of the last {DRY_ROUNDS} rounds {kept:,} are kept, "
+                f"each time fewer than {DRY_SHARE:.0%} ({reasons})"
             )
+
+
+def _is_barren(facts: Mapping[str, Any]) -> bool:
+    """Whether a round has brought next to nothing."""
+    return not facts["accepted"] or bool(facts["accepted"] < DRY_SHARE * _judged(facts))
+
+
+def _judged(facts: Mapping[str, Any]) -> int:
+    """The tasks of a round, without those that nobody asked for."""
+    return int(facts["parsed"] - facts["rejected"].get("surplus", 0))
+
+
+def _reasons(rounds: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """Why most of the tasks of some rounds were rejected, and the commonest reasons with their counts."""
+    rejected = sum((Counter(each["rejected"]) for each in rounds), Counter[str]())
+    del rejected["surplus"]
+    ranked = sorted(rejected.items(), key=lambda each: (-each[1], each[0]))[:_REASONS]
+    named = ", ".join(f"{count:,} {reason}" for reason, count in ranked)
+    return (ranked[0][0], f"rejected: {named}") if ranked else ("", "nothing was rejected")
 
 
 def _of(row: Row) -> Task:

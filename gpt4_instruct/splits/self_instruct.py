@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from gpt4_instruct.errors import IncompleteError, SourceError, TransientError, UsageError
+from gpt4_instruct.errors import IncompleteError, TransientError, UsageError
 from gpt4_instruct.generation.engine import Engine
 from gpt4_instruct.progress import progress
 from gpt4_instruct.records import Answer, Language, Reject, Row, provenance
@@ -108,9 +108,7 @@ class SelfInstruct(Split):
         costs = Costs(engine.spending.prices)
         seeds = Seeds(self.languages)
         yield from seeds.take(self._through(engine, self.of_seeds, list(seeds.begun(self.begun())), costs, "a seed"))
-        if not seeds.examples:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in seeds.left_out.items()) or "it is empty"
-            raise SourceError(f"{self.source.name} holds no task that can be a seed ({reasons}): give another --seeds")
+        seeds.check(self.source.name)
         rounds = Rounds(self.recipe, self.languages, seeds.examples, self.settings.seed or 0)
         self._facts = {"seeds": len(seeds.examples), "seeds_left_out": dict(seeds.left_out)}
         self._rounds, self._costs = rounds, costs

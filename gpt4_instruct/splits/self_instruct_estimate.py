@@ -54,6 +54,9 @@ def project(builder: SelfInstruct, known: Known) -> list[Projected]:
     Args:
         builder: the split.
         known: the answer to a request, or none where it would be sent.
+
+    Raises:
+        SourceError: no seed can be used.
     """
     return _Walk(builder, known).project()
 
@@ -73,6 +76,8 @@ class _Walk:
         begun = self._through(builder.of_seeds, seeds.begun(builder.begun()))
         for _ in seeds.take(outcome for outcome in begun if outcome is not None):
             pass
+        if None not in begun:
+            seeds.check(builder.source.name)
         kept: list[Row] = []
         examples = seeds.examples or [dict.fromkeys(builder.languages, Example(_TASK))]
         rounds = Rounds(builder.recipe, builder.languages, examples, builder.settings.seed or 0)

@@ -7,6 +7,8 @@ self_instruct/bootstrap_instructions.py, identify_clf_or_not.py, generate_instan
 Both asked completion models. What a chat endpoint does not take is left out: ``logit_bias`` (Alpaca's keeps
 text-davinci-003 from ending its text, by that model's vocabulary), ``best_of`` and ``logprobs``. Their prompts ended
 with the number of the next task, for the model to go on behind it; a chat model is told which number to go on with.
+Nor is a blank line a stop: chat models set one behind an introduction and between tasks. It ends a task all the same
+when the reply is read; and so is every other stop heeded then, for some models take none.
 """
 
 from __future__ import annotations
@@ -100,7 +102,7 @@ RECIPES: dict[str, Recipe] = {
         tasks=8,
         requests=5,
         sampling=Sampling(temperature=0.7, top_p=0.5, max_tokens=1024),
-        parameters={"presence_penalty": 2, "stop": ["\n\n", "\n16", "16.", "16 ."]},
+        parameters={"presence_penalty": 2, "stop": ["\n16", "16.", "16 ."]},
         checks=(*_FIRST, "blacklist_self_instruct", *_LAST),
         whole=True,
     ),

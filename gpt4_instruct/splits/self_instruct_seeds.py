@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from gpt4_instruct.errors import SourceError
 from gpt4_instruct.languages import chinese_share
 from gpt4_instruct.records import Instruction, Language, Reject, Row
 from gpt4_instruct.self_instruct_prompts import Example
@@ -64,6 +65,19 @@ class Seeds:
                 yield outcome
             else:
                 self.examples.append({language: _example(outcome, language) for language in self.languages})
+
+    def check(self, source: str) -> None:
+        """Says so if no seed is left.
+
+        Args:
+            source: the name of what they were read from.
+
+        Raises:
+            SourceError: none is.
+        """
+        if not self.examples:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items()) or "it is empty"
+            raise SourceError(f"{source} holds no task that can be a seed ({reasons}): give another --seeds")
 
 
 def _marked(task: Instruction) -> Instruction:

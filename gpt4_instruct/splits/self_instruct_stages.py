@@ -294,7 +294,8 @@ class GiveInstance(Stage):
         (answer,) = answers
         task = task_of(row)
         is_class = task.kind == "classification"
-        found = read_instances(answer.text, classification=is_class, cut=answer.finish_reason == "length")
+        cut = answer.finish_reason == "length"
+        found = read_instances(answer.text, MOST_INSTANCES, classification=is_class, cut=cut)
         if not found:
             return rejected(row, self.name, "no_instance", "the reply holds no whole example", answer.text)
         whole: list[tuple[str, str]] = []

@@ -26,8 +26,10 @@ __all__ = ["OpenAITeacher"]
 _OPENAI = "https://api.openai.com/v1"
 _SEPARATOR = re.compile(r"\s*,\s*(?=https?://)|\s*,\s*$")  # an address may have commas of its own
 # A field that a model refuses may go where it says nothing that the model does not do anyway, or where greedy decoding
-# is wanted of a model that only has its own way.
-_DISPENSABLE = {"temperature": (0, 1), "top_p": (1,)}
+# is wanted of a model that only has its own way; and, whatever it says (none below), where our own reading stops where
+# the model should have, or where it is a nudge.
+_DISPENSABLE = {"temperature": (0, 1), "top_p": (1,), "stop": None, "presence_penalty": None}
+_UNSUPPORTED = re.compile(r"unsupported|not support")
 _NEW_LIMIT_MODELS = re.compile(r"^(o\d|gpt-[5-9])")
 
 
@@ -129,10 +131,12 @@ def _refused_field(said: str, body: dict[str, Any], request: Request) -> str | N
         return "response_format"
     if "max_completion_tokens" in said and "max_tokens" in request.parameters:  # "Use 'max_completion_tokens' instead."
         return "max_tokens"
-    if "unsupported" not in said.lower():
+    plain = said.lower().replace("_", "")  # some endpoints say presencePenalty
+    if not _UNSUPPORTED.search(plain):
         return None
     for name, values in _DISPENSABLE.items():
-        if request.parameters.get(name) in values and name in said:
+        given = name in request.parameters and (values is None or request.parameters[name] in values)
+        if given and re.search(rf"\b{name.replace('_', '')}\b", plain):
             return name
     return None
 
