@@ -306,29 +306,6 @@ def wait_for(what, most_s: float = 60.0) -> None:
         time.sleep(0.01)
 
 
-def test_what_a_killed_run_leaves_behind_is_taken_over(machines, faulty, tmp_path):
-    source, ledger = write(tmp_path / "tasks.json", lines(120)), tmp_path / "ledger.sqlite3"
-    options = {"source": str(source), "teacher": "openai:m", "ledger": str(ledger), "concurrency": 4}
-    script = (
-        f"from gpt4_instruct.splits.build import build\n"
-        f"build('english', out={str(tmp_path / 'killed')!r}, engine={machines.engine!r}, **{options!r})\n"
-    )
-    killed = subprocess.Popen([sys.executable, "-c", script])
-    try:
-        wait_for(lambda: faulty.requests > 20)
-        with pytest.raises(LedgerError, match=r"a run on a cluster is using the ledger .*ledger.sqlite3: wait for it"):
-            build("english", out=tmp_path / "refused", **options)
-    finally:
-        killed.kill()
-        killed.wait()
-    assert shards_of(ledger).is_dir()
-    result = build("english", out=tmp_path / "out", **options)
-    assert not shards_of(ledger).exists()
-    assert result.rows + sum(result.rejected.values()) == 120
-    assert result.reused > 10
-    paid_once(faulty, ledger)
-
-
 def test_ctrl_c_ends_the_workers_and_keeps_what_they_have(machines, faulty, tmp_path):
     source, ledger = write(tmp_path / "tasks.json", lines(120)), tmp_path / "ledger.sqlite3"
     options = {"teacher": "openai:m", "ledger": ledger, "concurrency": 4}
@@ -503,7 +480,7 @@ def test_no_key_is_in_a_file_of_rays(machines, endpoint, tmp_path):
     assert not [path for path in files if endpoint.key.encode() in path.read_bytes()]
 
 
-# --- at last, since nothing runs on the machine afterwards ----------------------------------------------------------
+# --- at last, as a machine is gone then, and idle workers make room for those of another run --------------------------
 
 
 def test_a_worker_and_then_a_machine_are_lost(machines, faulty, tmp_path):
@@ -532,6 +509,29 @@ def test_a_worker_and_then_a_machine_are_lost(machines, faulty, tmp_path):
     assert outcome(tmp_path / "ray", "english")[:2] == outcome(tmp_path / "local", "english")[:2]
     lost = paid_once(faulty, tmp_path / "ray.sqlite3")
     assert 0 < lost <= 18  # no more than nine were in flight, each time
+
+
+def test_what_a_killed_run_leaves_behind_is_taken_over(machines, faulty, tmp_path):
+    source, ledger = write(tmp_path / "tasks.json", lines(120)), tmp_path / "ledger.sqlite3"
+    options = {"source": str(source), "teacher": "openai:m", "ledger": str(ledger), "concurrency": 4}
+    script = (
+        f"from gpt4_instruct.splits.build import build\n"
+        f"build('english', out={str(tmp_path / 'killed')!r}, engine={machines.engine!r}, **{options!r})\n"
+    )
+    killed = subprocess.Popen([sys.executable, "-c", script])
+    try:
+        wait_for(lambda: faulty.requests > 20)
+        with pytest.raises(LedgerError, match=r"a run on a cluster is using the ledger .*ledger.sqlite3: wait for it"):
+            build("english", out=tmp_path / "refused", **options)
+    finally:
+        killed.kill()
+        killed.wait()
+    assert shards_of(ledger).is_dir()
+    result = build("english", out=tmp_path / "out", **options)
+    assert not shards_of(ledger).exists()
+    assert result.rows + sum(result.rejected.values()) == 120
+    assert result.reused > 10
+    paid_once(faulty, ledger)
 
 
 def test_a_cluster_of_its_own_is_ended_with_the_run(tmp_path):
