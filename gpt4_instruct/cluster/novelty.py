@@ -3,20 +3,19 @@
 The rule goes text by text, but nearly all of its work is looking for the nearest of the texts kept so far, and these
 hardly change from one text to the next. So it goes in rounds of some thousand texts:
 
-1. Each worker has the index of all texts kept before the round, and looks up its share of the round's texts in it.
+1. Each worker has the index of its share of the texts that were kept, and looks for what is near to each text there.
 2. Those that are novel so far are compared with one another here, in order: they are kept, or near one of this round.
-3. Each worker adds the kept ones to its index and, where it must be told which text is the nearest, compares its share
-   of the others with those that the round has kept before them. While it does so, the next round is on its way.
+3. Each worker adds its share of the kept ones.
 
-So any number of workers finds the same, to the digit. The index is in every worker, so memory there grows with the
-texts that are kept, not with those that are looked at (an audit keeps 200,000 at most); and step 2 is one process's
-work for every text that is kept. Pairs of texts are never gathered: a family of a million texts in which one word
-differs is a million lookups, where a join on rare tokens would write down half a trillion pairs.
+So any number of workers finds the same, to the digit. A worker's memory grows with its share of the texts that are kept,
+not with those that are looked at (an audit keeps 200,000 at most), and so does its work for a text; step 2 is one
+process's work, a third of a millisecond for every text that is kept, and bounds what more workers can gain. Pairs of
+texts are never gathered: a family of a million texts in which one word differs is a million lookups, where a join on
+rare tokens would write down half a trillion pairs.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -27,7 +26,6 @@ from gpt4_instruct.quality.novelty import NoveltyIndex
 __all__ = ["ROUND", "kept", "nearest"]
 
 ROUND = 4_000  # texts
-_AHEAD = 4  # rounds whose answers may still be on their way
 
 Near = tuple[int, float] | None
 
@@ -101,66 +99,50 @@ def nearest(
 
     index: Any = ray.remote(_Index).options(num_cpus=1)
     actors = [index.remote(threshold, language, share, workers) for share in range(workers)]
-    waiting: deque[tuple[int, list[Any]]] = deque()
     count = 0  # of the kept texts
     try:
         for reference in rounds:
             batch = ray.get(reference)
-            found = _woven(ray.get([actor.look.remote(reference) for actor in actors]), len(batch))
+            found = [
+                _best(each) for each in zip(*ray.get([actor.look.remote(reference) for actor in actors]), strict=True)
+            ]
             own = NoveltyIndex(threshold, language)
             added: list[int] = []
             for place, near in enumerate(found):
-                if most is not None and count + len(added) >= most:
-                    break
-                if near is None and own.add_if_novel(batch[place]):
+                if len(own) and (tell or near is None):
+                    late = own.nearest(batch[place])
+                    near = found[place] = _best((near, late and (count + late[0], late[1])))
+                if near is None and (most is None or count + len(own) < most):
+                    own.add(batch[place])
                     added.append(place)
+            for actor in actors:
+                actor.keep.remote(reference, added, count)
             count += len(added)
-            waiting.append((len(batch), [actor.keep.remote(reference, found, added, tell) for actor in actors]))
-            while len(waiting) > _AHEAD:
-                yield from _settled(*waiting.popleft())
-        while waiting:
-            yield from _settled(*waiting.popleft())
+            yield from found
     finally:
         for actor in actors:
             ray.kill(actor)
 
 
-def _settled(size: int, answers: list[Any]) -> list[Near]:
-    import ray
-
-    return _woven(ray.get(answers), size)
-
-
-def _woven(shares: Sequence[Sequence[Near]], size: int) -> list[Near]:
-    """The workers' answers in the order of the texts: the first had the first, the second the second, and so on."""
-    return [shares[place % len(shares)][place // len(shares)] for place in range(size)]
+def _best(found: Sequence[Near]) -> Near:
+    """The most similar of several; of equally similar ones, the one that was kept first."""
+    return max((near for near in found if near is not None), key=lambda near: (near[1], -near[0]), default=None)
 
 
 class _Index:
-    """A worker: it has all texts that were kept, and looks up every so many of a round's texts."""
+    """A worker: it has every so many of the texts that were kept."""
 
     def __init__(self, threshold: float, language: str, share: int, workers: int) -> None:
-        self._kept = NoveltyIndex(threshold, language)
-        self._rule = (threshold, language)
+        self._index = NoveltyIndex(threshold, language)
         self._share, self._workers = share, workers
 
     def look(self, texts: Sequence[str]) -> list[Near]:
-        """What is near to this worker's share among the texts kept before the round."""
-        return [self._kept.nearest(text) for text in texts[self._share :: self._workers]]
+        """What is near to each text among those that are kept here."""
+        found = [self._index.nearest(text) for text in texts]
+        return [near and (near[0] * self._workers + self._share, near[1]) for near in found]
 
-    def keep(self, texts: Sequence[str], found: Sequence[Near], added: Sequence[int], tell: bool) -> list[Near]:
-        """Adds the texts that the round keeps, and says what is near to its share when these are there, too."""
-        before, own = len(self._kept), NoveltyIndex(*self._rule)
-        places = set(added)
-        answers: list[Near] = []
-        for place, near in enumerate(found):
-            if place in places:
-                if place % self._workers == self._share:
-                    answers.append(None)
-                own.add(texts[place])
-                self._kept.add(texts[place])
-            elif place % self._workers == self._share:
-                late = own.nearest(texts[place]) if tell or near is None else None
-                nearer = late is not None and (near is None or late[1] > near[1])
-                answers.append((before + late[0], late[1]) if nearer and late is not None else near)
-        return answers
+    def keep(self, texts: Sequence[str], added: Sequence[int], count: int) -> None:
+        """Keeps this worker's share of the texts that a round added to so many before."""
+        for number, place in enumerate(added, start=count):
+            if number % self._workers == self._share:
+                self._index.add(texts[place])

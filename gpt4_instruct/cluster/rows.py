@@ -11,6 +11,7 @@ read by one task on the machine of the caller, and streams from there.
 
 from __future__ import annotations
 
+import os
 import pickle
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -62,6 +63,7 @@ def cluster(address: str) -> Iterator[int]:
         UsageError: the cluster is not reached.
         RunStoppedError: a worker failed.
     """
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else each pool of workers is a warning, for no reason
     started = join(address)
     try:
         with _calm():

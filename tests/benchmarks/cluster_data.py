@@ -5,7 +5,8 @@
 Run it on a quiet machine of two cores or more. Each run is a process of its own with a cluster of as many CPUs as it has
 workers; its first rows start and warm the workers, which is part of the time. Of each worker the resident memory, less
 what it shares with others, is read ten times a second, and the largest one is told of each third of the run: flat memory
-shows as three like numbers. The findings of all runs are compared.
+shows as three like numbers. CPU seconds are told, too: they say where the work is even on a machine that is not quiet.
+The findings of all runs are compared.
 
 The rows are made of the real English and Chinese samples: in each copy of a row, two in five of its content words (in
 Chinese, of its pairs of characters) are exchanged for others of the same samples, so that tasks and answers are new, and
@@ -70,6 +71,7 @@ def print_runs(work: str, folder: str, rows: int) -> None:
         thirds = ", ".join(f"{size:,.0f}" for size in each["worker_mb"]) or "-"
         print(
             f"{work} of {rows:,} rows, {engine}: {each['seconds']:.1f} s, {rows / each['seconds']:,.0f} rows/s; "
+            f"CPU: {each['caller_cpu_s']:.0f} s the caller, {each['worker_cpu_s']:.0f} s the workers together; "
             f"a worker's memory, by thirds: {thirds} MB; the caller's at the end: {each['caller_mb']:,.0f} MB",
             flush=True,
         )
@@ -99,6 +101,7 @@ def measure(work: str, data: str, engine: str) -> dict[str, Any]:
             include_dashboard=False,
         )
     samples: list[tuple[float, float]] = []
+    busy: dict[int, float] = {}  # of each worker process, seconds of CPU
     stop = threading.Event()
     own = psutil.Process()
 
@@ -110,13 +113,15 @@ def measure(work: str, data: str, engine: str) -> dict[str, Any]:
                     if "ray::" in " ".join(process.cmdline()):
                         memory = process.memory_info()
                         sizes.append((memory.rss - memory.shared) / 2**20)
+                        times = process.cpu_times()
+                        busy[process.pid] = times.user + times.system
                 except psutil.Error:
                     continue
             samples.append((time.monotonic(), max(sizes, default=0.0)))
 
     watching = threading.Thread(target=watch, daemon=True)
     watching.start()
-    started = time.monotonic()
+    started, began = time.monotonic(), time.process_time()
     name = engine.partition("-")[0]
     if work == "audit":
         findings = audit(data, engine=name).findings
@@ -134,6 +139,8 @@ def measure(work: str, data: str, engine: str) -> dict[str, Any]:
     ]
     return {
         "seconds": ended - started,
+        "worker_cpu_s": sum(busy.values()),
+        "caller_cpu_s": time.process_time() - began,
         "worker_mb": peaks if engine != "local" else [],
         "caller_mb": own.memory_info().rss / 2**20,
         "result": hashlib.sha256(json.dumps(result, sort_keys=True, default=str).encode()).hexdigest(),
