@@ -56,20 +56,20 @@ def run_reward(
     Its facts have beside those of supervised tuning: ``pairs``, ``ties``, ``dropped`` (prompts without a pair, by
     reason), and in ``held_out`` what `pairs.measure_pairs` tells.
     """
-    plan = recipe(REWARD_RECIPES, plan)
-    require(*(["peft"] if plan.lora else []))
-    base = find_base(model or plan.model)
+    chosen = recipe(REWARD_RECIPES, plan)
+    require(*(["peft"] if chosen.lora else []))
+    base = find_base(model or chosen.model)
     tokenizer = load_tokenizer(base.folder)
     rows: Any
     learnt: Any
     if is_stream(data, stream):
-        encoding = rows_of(tokenizer, lambda own: pairs_of(Encoder(own, plan.max_length)))
-        rows = open_stream(data, held_out_data, plan, encoding, window=window, limit=limit)
-        plan, learnt, kept, held_out = rows.plan, rows.stream, rows.kept, rows.held_out
+        encoding = rows_of(tokenizer, lambda own: pairs_of(Encoder(own, chosen.max_length)))
+        rows = open_stream(data, held_out_data, chosen, encoding, window=window, limit=limit)
+        chosen, learnt, kept, held_out = rows.plan, rows.stream, rows.kept, rows.held_out
         content: Any = [learnt.shards.identity, window]
     else:
         rows, learnt, kept, held_out = parted(
-            data, held_out_data, scored=True, limit=limit, share=plan.held_out, seed=plan.seed
+            data, held_out_data, scored=True, limit=limit, share=chosen.held_out, seed=chosen.seed
         )
         content = rows.sha256
     what = {
@@ -77,10 +77,10 @@ def run_reward(
         "base": base.identity,
         "data": content,
         "held_out": held_out,
-        "recipe": dataclasses.asdict(plan),
+        "recipe": dataclasses.asdict(chosen),
     }
     with running(Path(out), what, overwrite=overwrite) as run:
-        return _run(run, plan, base, tokenizer, rows, learnt, kept)
+        return _run(run, chosen, base, tokenizer, rows, learnt, kept)
 
 
 def _run(

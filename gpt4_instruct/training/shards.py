@@ -10,21 +10,21 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from gpt4_instruct.errors import SourceError, UsageError
 from gpt4_instruct.progress import quiet_datasets
 from gpt4_instruct.sources.hub import HubSource
+from gpt4_instruct.sources.shards import Shard, find_shards, is_pattern, is_url
 
-__all__ = ["Shards", "is_remote", "open_shards"]
+__all__ = ["Shards", "open_shards"]
 
-_BUILDERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv"}
-_BATCH = 1_000  # rows that are made Python's own at once
-_AT_ONCE = 16  # files whose number of rows is asked for
+_AT_ONCE = 16  # files whose version, or number of rows, is asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,44 +34,37 @@ class Shards:
     Attributes:
         name: no folder of yours.
         identity: SHA-256 of the files' names and of what tells their versions apart: the commit on the Hub, the ETag of
-            a bucket, the time of a file's last change here. Nothing is read for it.
-        rows: in all, where the dataset's card or the files' footers tell; else none.
-        count: of shards: a file each.
+            a bucket, the time of a file's last change here. No row is read for it.
+        rows: in all, as the footers of Parquet files tell; none where a file is of another kind.
+        files: a shard each.
     """
 
     name: str
     identity: str
     rows: int | None
-    count: int
-    _stream: Any
+    files: Sequence[Shard]
 
-    def read(self, shard: int, start: int = 0) -> Iterator[dict[str, Any]]:
-        """The rows of a shard, from one on, which is reached without reading them one by one.
+    @property
+    def count(self) -> int:
+        """How many shards there are."""
+        return len(self.files)
+
+    def read(self, shard: int, start: int = 0) -> Iterator[Any]:
+        """The rows of a shard as they are, from one on; in a Parquet file those before it are not read.
 
         Raises:
             SourceError: it cannot be read on.
         """
-        number = start
+        file, number = self.files[shard], start
         try:
-            rows = self._stream.shard(self.count, shard)
-            for batch in (rows.skip(start) if start else rows).iter(_BATCH):
-                names = list(batch)
-                for values in zip(*batch.values(), strict=True):
-                    number += 1
-                    yield dict(zip(names, values, strict=True))
-        except Exception as error:  # a network that fails, a file that is not what it says: each library has its own
+            rows = replace(file, start=start).rows() if file.is_parquet else islice(file.rows(), start, None)
+            for _, row in rows:
+                yield row
+                number += 1
+        except SourceError as error:
             raise SourceError(
                 f"shard {shard + 1} of {self.count} of {self.name} cannot be read past row {number}: {_line(error)}"
             ) from error
-
-
-def is_remote(data: Any) -> bool:
-    """Whether data is named by a URL, so that it can only be read in place.
-
-    >>> is_remote("s3://bucket/english/*.parquet"), is_remote("rows.parquet"), is_remote([])
-    (True, False, False)
-    """
-    return isinstance(data, str) and "://" in data
 
 
 def open_shards(data: str | Path) -> Shards:
@@ -79,9 +72,8 @@ def open_shards(data: str | Path) -> Shards:
 
     Args:
         data: ``"hub:ID[@REVISION][:CONFIG]"``, whose revision is pinned to a commit; a folder, one that `build` wrote
-            among others, as ``"FOLDER:CONFIG"`` where it holds several; a parquet, jsonl, json or csv file; or a URL
-            that fsspec knows, ``hf://``, ``s3://``, ``https://``: of a file, of several as a pattern with ``*``, or of
-            a folder of Parquet files.
+            among others, as ``"FOLDER:CONFIG"`` where it holds several; or a file, a pattern of files, or a URL, as
+            `sources.shards.find_shards` takes them.
 
     Raises:
         SourceError: there is no such data.
@@ -91,76 +83,67 @@ def open_shards(data: str | Path) -> Shards:
         raise UsageError(
             f"a {type(data).__name__} is in memory already: leave out stream, or name a folder, hub:ID or URL"
         )
-    text = str(data)
-    name, arguments = _arguments(text)
+    name, files = _find(str(data))
+    with ThreadPoolExecutor(_AT_ONCE) as several:
+        versions = list(several.map(_version, files))
+        counts = list(several.map(Shard.count, files)) if all(each.is_parquet for each in files) else [None]
+    common = posixpath.commonpath([posixpath.dirname(each.url) for each in files])
+    told = [[each.url.removeprefix(common), version] for each, version in zip(files, versions, strict=True)]
+    identity = hashlib.sha256(json.dumps([name, told]).encode()).hexdigest()
+    known = [each for each in counts if each is not None]
+    return Shards(name, identity, sum(known) if len(known) == len(files) else None, files)
+
+
+def _find(text: str) -> tuple[str, list[Shard]]:
+    """What data is called, and its files."""
+    if is_url(text) and not text.startswith("hub:"):
+        return text, find_shards(text)
+    if text.startswith("hub:"):
+        id, _, config = text.removeprefix("hub:").partition(":")
+        source = HubSource(text.removeprefix("hub:"))
+        path, _, _ = id.partition("@")
+        if Path(path).expanduser().is_dir():
+            return _of_dataset(Path(path).expanduser().resolve().name, path, config)
+        return _of_dataset(text, path, config, revision=source.fingerprint.rpartition("@")[2])
+    place = Path(text).expanduser()
+    if place.is_dir():
+        return _of_dataset(place.resolve().name, str(place.resolve()), "")
+    folder, _, config = text.rpartition(":")
+    if folder and Path(folder).expanduser().is_dir():
+        place = Path(folder).expanduser().resolve()
+        return _of_dataset(f"{place.name}:{config}", str(place), config)
+    if not place.is_file() and not is_pattern(text):
+        raise SourceError(
+            f"the data {text!r} cannot be streamed: give a file, a pattern or a folder of them, FOLDER:SPLIT, hub:ID "
+            "or a URL; or leave out --stream"
+        )
+    return place.name, find_shards(str(place))
+
+
+def _of_dataset(name: str, path: str, config: str, **options: Any) -> tuple[str, list[Shard]]:
+    """The files of a dataset's train split, on the Hub or in a folder, as its card or their names tell."""
     from datasets import load_dataset_builder
 
     try:
         with quiet_datasets():
-            builder = load_dataset_builder(**arguments)
-            files: Any = builder.config.data_files or {}
-            split = "train" if "train" in files else next(iter(files))
-            stream = builder.as_streaming_dataset(split=split)
-    except Exception as error:  # every library below raises its own, and an extra of fsspec that is missing is told of
+            found: Any = load_dataset_builder(path, config or None, **options).config.data_files or {}
+            files = found["train" if "train" in found else next(iter(found))]
+    except Exception as error:  # every library below raises its own
         raise SourceError(f"the data {name} cannot be read as a stream: {_line(error)}") from error
-    found = files[split]
-    common = posixpath.commonpath([posixpath.dirname(each) for each in found])
-    versions = [
-        [each.removeprefix(common), *map(str, origin)]
-        for each, origin in zip(found, found.origin_metadata, strict=True)
-    ]
-    identity = hashlib.sha256(json.dumps([name, versions]).encode()).hexdigest()
-    stated = (builder.info.splits or {}).get(split)
-    rows = stated.num_examples if stated is not None and stated.num_examples else _rows_of(found)
-    return Shards(name, identity, rows, stream.num_shards, stream)
+    return name, [Shard(each) for each in files]
 
 
-def _arguments(text: str) -> tuple[str, dict[str, Any]]:
-    """What data is called, and what `datasets.load_dataset_builder` takes."""
-    if text.startswith("hub:"):
-        source = HubSource(text.removeprefix("hub:"))
-        path, _, config = text.removeprefix("hub:").partition(":")
-        id, _, _ = path.partition("@")
-        _, _, commit = source.fingerprint.rpartition("@")  # a folder's has none
-        if commit == source.fingerprint:
-            return Path(id).expanduser().resolve().name, {"path": id, "name": config or None}
-        return text, {"path": id, "name": config or None, "revision": commit}
-    if not is_remote(text):
-        path = Path(text).expanduser()
-        folder, _, config = text.rpartition(":")
-        if path.is_dir():
-            return path.resolve().name, {"path": str(path.resolve())}
-        if folder and Path(folder).expanduser().is_dir():
-            place = Path(folder).expanduser().resolve()
-            return f"{place.name}:{config}", {"path": str(place), "name": config}
-        if not path.is_file():
-            raise SourceError(
-                f"the data {text!r} cannot be streamed: give a parquet, jsonl, json or csv file, a folder of them, "
-                "FOLDER:SPLIT, hub:ID or a URL; or leave out --stream"
-            )
-        text = str(path.resolve())
-    ending = posixpath.splitext(text)[1].lower()
-    files = text if ending in _BUILDERS else f"{text.rstrip('/')}/**/*.parquet"
-    name = text if is_remote(text) else Path(text).name
-    return name, {"path": _BUILDERS.get(ending, "parquet"), "data_files": [files]}
-
-
-def _rows_of(files: list[str]) -> int | None:
-    """How many rows Parquet files have, by their footers; none where a file is of another kind."""
-    if not all(each.endswith(".parquet") for each in files):
-        return None
-    import fsspec
-    from pyarrow.parquet import read_metadata
-
-    def count(file: str) -> int:
-        with fsspec.open(file, "rb") as opened:
-            return int(read_metadata(opened).num_rows)
+def _version(file: Shard) -> str:
+    """What changes with a file's content; on the Hub, the commit is in its URL already."""
+    from fsspec.core import url_to_fs
 
     try:
-        with ThreadPoolExecutor(_AT_ONCE) as several:
-            return sum(several.map(count, files))
-    except Exception as error:  # as in `open_shards`
-        raise SourceError(f"the footer of a Parquet file cannot be read: {_line(error)}") from error
+        system, path = url_to_fs(file.url)
+        found = system.info(path)
+    except Exception as error:  # each file system has errors of its own
+        raise SourceError(f"cannot find {file.url}: {_line(error)}") from error
+    named = (found.get(name) for name in ("ETag", "etag", "blob_id", "mtime", "created"))
+    return f"{found.get('size')} {next((each for each in named if each is not None), '')}"
 
 
 def _line(error: Exception) -> str:

@@ -104,7 +104,7 @@ class Place:
     taken: int = 0
 
 
-def windows(shards: Shards, size: int, seed: int, start: Place) -> Iterator[tuple[Place, list[dict[str, Any]]]]:
+def windows(shards: Shards, size: int, seed: int, start: Place) -> Iterator[tuple[Place, list[Any]]]:
     """Windows of raw rows without end, pass after pass, each with the place where it begins.
 
     Args:
@@ -119,7 +119,7 @@ def windows(shards: Shards, size: int, seed: int, start: Place) -> Iterator[tupl
     at = replace(start, taken=0)
     for epoch in count(start.epoch):
         order = np.random.default_rng([seed, epoch]).permutation(shards.count).tolist()
-        rows: list[dict[str, Any]] = []
+        rows: list[Any] = []
         first, any_row = at.row, False
         for place in range(at.shard, len(order)):
             for number, row in enumerate(shards.read(order[place], first), start=first + 1):
@@ -154,8 +154,8 @@ class Stream:
     """
 
     def __init__(self, shards: Shards, encode: Encode, *, scored: bool, batch: int, size: int, seed: int) -> None:
-        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            raise UsageError(f"window is {size!r}, but must be a whole number, 1 or more")
+        if size < 1:
+            raise UsageError(f"window is {size}, but must be 1 or more")
         self.shards, self.counts, self.rejected = shards, Counter[str](), Counter[str]()
         self.held: frozenset[bytes] = frozenset()
         self.pass_rows = shards.rows

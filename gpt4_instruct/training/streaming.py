@@ -12,9 +12,10 @@ from typing import Any, Generic, TypeVar
 
 from gpt4_instruct.errors import UsageError
 from gpt4_instruct.records import Sample
+from gpt4_instruct.sources.shards import is_url
 from gpt4_instruct.training.data import read
 from gpt4_instruct.training.recipes import RewardRecipe, SFTRecipe, changed
-from gpt4_instruct.training.shards import is_remote, open_shards
+from gpt4_instruct.training.shards import open_shards
 from gpt4_instruct.training.stream import Encode, Stream
 
 __all__ = ["STREAMED", "Streamed", "is_stream", "keeper", "loader", "open_stream", "rows_of"]
@@ -74,14 +75,9 @@ def is_stream(data: Any, wanted: bool | None) -> bool:
     """Whether data is to be read as a stream: where it is wanted, or the data is a URL and nothing was said.
 
     A folder or a Hub dataset is read whole unless it is asked for, because that shuffles better and counts more: only
-    the user knows what fits into memory.
-
-    Raises:
-        UsageError: a URL is not to be streamed.
+    the user knows what fits into memory. What is in a bucket seldom does.
     """
-    if wanted is False and is_remote(data):
-        raise UsageError(f"{data} is a URL, which is read as a stream: leave out --no-stream, or download it first")
-    return is_remote(data) if wanted is None else wanted
+    return isinstance(data, str) and is_url(data) and not data.startswith("hub:") if wanted is None else wanted
 
 
 def open_stream(
