@@ -106,10 +106,11 @@ def test_an_audit_finds_the_same_in_rows_of_every_shape(real, tmp_path):
 
 
 def test_workers_read_parts_of_parquet_files_for_themselves(shards, tmp_path):
-    arguments = ["audit", str(shards / "*.parquet"), "--engine", "ray", "--out", str(tmp_path / "there"), "--clean"]
-    done = CliRunner().invoke(app, arguments)
+    # A model of seventy languages, for each worker, is loaded in the test above.
+    arguments = ["audit", str(shards / "*.parquet"), "--engine", "ray", "--skip", "foreign_language"]
+    done = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "there"), "--clean"])
     assert done.exit_code == 0, done.output
-    here = audit(str(shards), out=tmp_path / "here", clean=True)
+    here = audit(str(shards), out=tmp_path / "here", clean=True, skip=["foreign_language"])
     assert here.findings and len({each.row for each in here.findings}) > 50
     assert files_of(tmp_path / "there", "summary.json", "report.html", "audit.jsonl") == files_of(
         tmp_path / "here", "summary.json", "report.html", "audit.jsonl"
@@ -124,12 +125,9 @@ def test_workers_read_parts_of_parquet_files_for_themselves(shards, tmp_path):
 def test_statistics_are_the_same_files(real, shards, tmp_path):
     count = lambda text: text.split()  # noqa: E731
     here = stats(real, f"file://{shards}", out=tmp_path / "here", tokenizer=count, processes=1)
-    there = stats(real, f"file://{shards}", out=tmp_path / "there", tokenizer=count, engine="ray")
+    there = stats(real, f"file://{shards}", out=tmp_path / "there", tokenizer=count, processes=2, engine="ray")
     assert there.summary == here.summary
-    assert (
-        there.summary["data"][0]["sources"].keys() > {"", "completion_a"}
-        or len(there.summary["data"][0]["sources"]) > 1
-    )
+    assert len(there.summary["data"][0]["sources"]) > 1
     assert files_of(tmp_path / "there") == files_of(tmp_path / "here")
 
 

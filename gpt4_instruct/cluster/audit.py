@@ -8,9 +8,9 @@
           ──▶ here, in order, as they come (`shifted_rows`, `few_answers`, `score_collapse`)
 
 A check over rows of another package that has no facts sees each sample here, in order. No worker has more in memory
-than a block of rows, some of the keys or, for `near_duplicate`, the tasks that it kept, 200,000 at most. Here are, as
-on one machine, the findings; and the tasks and signatures of checks that compare them lie in Ray's object store, which
-moves what does not fit to the disk.
+than a block of rows, some of the keys or, for `near_duplicate`, its share of the tasks that are kept, 200,000 at most.
+Here are, as on one machine, the findings; and the tasks and signatures of checks that compare them lie in Ray's object
+store, which moves what does not fit to the disk.
 """
 
 from __future__ import annotations

@@ -305,7 +305,8 @@ def _rouge_l(texts: list[bytes], others: list[bytes]) -> Any:
         for each in (texts, others)
     )
     common = cdist(one, two, scorer=LCSseq.similarity, dtype=np.int64)
-    n, m = np.array([*map(len, one)])[:, None], np.array([*map(len, two)])[None, :]
+    n: Any = np.array([*map(len, one)])[:, None]
+    m: Any = np.array([*map(len, two)])[None, :]
     return np.where(common > 0, f1(np.maximum(common, 1), n, m), 0.0)
 
 

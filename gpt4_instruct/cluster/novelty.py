@@ -7,11 +7,11 @@ hardly change from one text to the next. So it goes in rounds of some thousand t
 2. Those that are novel so far are compared with one another here, in order: they are kept, or near one of this round.
 3. Each worker adds its share of the kept ones.
 
-So any number of workers finds the same, to the digit. A worker's memory grows with its share of the texts that are kept,
-not with those that are looked at (an audit keeps 200,000 at most), and so does its work for a text; step 2 is one
-process's work, a third of a millisecond for every text that is kept, and bounds what more workers can gain. Pairs of
-texts are never gathered: a family of a million texts in which one word differs is a million lookups, where a join on
-rare tokens would write down half a trillion pairs.
+So any number of workers finds the same, to the digit. A worker's memory, and its work for a text, grow with its share
+of the texts that are kept, not with those that are looked at (an audit keeps 200,000 at most). Step 2 is one process's
+work, a third of a millisecond for every text that is kept, and bounds what more workers can gain. Pairs of texts are
+never gathered: a family of a million texts in which one word differs is a million lookups, where a join on rare tokens
+would write down half a trillion pairs.
 """
 
 from __future__ import annotations
@@ -103,9 +103,8 @@ def nearest(
     try:
         for reference in rounds:
             batch = ray.get(reference)
-            found = [
-                _best(each) for each in zip(*ray.get([actor.look.remote(reference) for actor in actors]), strict=True)
-            ]
+            looked = ray.get([actor.look.remote(reference) for actor in actors])
+            found = [_best(each) for each in zip(*looked, strict=True)]
             own = NoveltyIndex(threshold, language)
             added: list[int] = []
             for place, near in enumerate(found):

@@ -83,33 +83,33 @@ def _calm() -> Iterator[None]:
     """Keeps order, and Ray Data's own bars and messages away."""
     import logging
 
-    from ray.data import DataContext
-    from ray.data.context import ShuffleStrategy
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="ray")  # of its own old names, and of fewer blocks than workers
+        from ray.data import DataContext
+        from ray.data.context import ShuffleStrategy
 
-    context = DataContext.get_current()
-    calm = {
-        "enable_progress_bars": False,
-        "print_on_execution_start": False,
-        # By hash, Ray starts actors for each shuffle, which takes longer than most of ours themselves.
-        "shuffle_strategy": ShuffleStrategy.SORT_SHUFFLE_PULL_BASED,
-    }
-    before = {name: getattr(context, name) for name in calm}
-    in_order = context.execution_options.preserve_order
-    logger = logging.getLogger("ray.data")
-    level = logger.level
-    try:
-        for name, value in calm.items():
-            setattr(context, name, value)
-        context.execution_options.preserve_order = True
-        logger.setLevel(logging.CRITICAL)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="ray")  # of fewer blocks than workers
+        context = DataContext.get_current()
+        calm = {
+            "enable_progress_bars": False,
+            "print_on_execution_start": False,
+            # By hash, Ray starts actors for each shuffle, which takes longer than most of ours themselves.
+            "shuffle_strategy": ShuffleStrategy.SORT_SHUFFLE_PULL_BASED,
+        }
+        before = {name: getattr(context, name) for name in calm}
+        in_order = context.execution_options.preserve_order
+        logger = logging.getLogger("ray.data")
+        level = logger.level
+        try:
+            for name, value in calm.items():
+                setattr(context, name, value)
+            context.execution_options.preserve_order = True
+            logger.setLevel(logging.CRITICAL)
             yield
-    finally:
-        logger.setLevel(level)
-        context.execution_options.preserve_order = in_order
-        for name, value in before.items():
-            setattr(context, name, value)
+        finally:
+            logger.setLevel(level)
+            context.execution_options.preserve_order = in_order
+            for name, value in before.items():
+                setattr(context, name, value)
 
 
 def _ours(error: Any) -> Exception:
