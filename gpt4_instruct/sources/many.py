@@ -65,7 +65,7 @@ class ManyFiles(Source):
 
 def _checksum(url: str) -> str:
     """What a file system says of a file that changes with it: its size, and when it was written or what it is."""
-    from fsspec.core import url_to_fs  # type: ignore[import-untyped]
+    from fsspec.core import url_to_fs
 
     system, path = url_to_fs(url)
     return str(system.checksum(path))

@@ -179,9 +179,9 @@ def _start(path: Path, options: dict[str, Any], left: _Shared | None) -> _Runnin
         os.environ.setdefault(name, value)
     try:
         from transformers import AutoTokenizer
-        from vllm import AsyncEngineArgs  # type: ignore[import-not-found, unused-ignore]
-        from vllm.config import StructuredOutputsConfig  # type: ignore[import-not-found, unused-ignore]
-        from vllm.v1.engine.async_llm import AsyncLLM  # type: ignore[import-not-found, unused-ignore]
+        from vllm import AsyncEngineArgs
+        from vllm.config import StructuredOutputsConfig
+        from vllm.v1.engine.async_llm import AsyncLLM
 
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(path)
@@ -200,9 +200,9 @@ def _start(path: Path, options: dict[str, Any], left: _Shared | None) -> _Runnin
 
 async def _generate(engine: Any, request: Request, tokens: list[int], limit: int) -> Any:
     """The one output, vLLM's `CompletionOutput`, of a request."""
-    from vllm import SamplingParams  # type: ignore[import-not-found, unused-ignore]
-    from vllm.inputs import tokens_input  # type: ignore[import-not-found, unused-ignore]
-    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams  # type: ignore[import-not-found, unused-ignore]
+    from vllm import SamplingParams
+    from vllm.inputs import tokens_input
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
     given = parameters(request)
     shape = None
@@ -225,8 +225,8 @@ async def _generate(engine: Any, request: Request, tokens: list[int], limit: int
 
 def _sorted(error: Exception, request: Request) -> TeacherError:
     """The error of ours that one of vLLM's stands for, by whose fault it is."""
-    from vllm import exceptions  # type: ignore[import-not-found, unused-ignore]
-    from vllm.v1.engine.exceptions import EngineDeadError  # type: ignore[import-not-found, unused-ignore]
+    from vllm import exceptions
+    from vllm.v1.engine.exceptions import EngineDeadError
 
     if isinstance(error, EngineDeadError):
         return RunStoppedError(f"vLLM's engine has died (what it says stands above): {_line(error)}")
