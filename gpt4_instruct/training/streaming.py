@@ -53,17 +53,16 @@ class Streamed(Generic[_R]):
     def facts(self) -> dict[str, Any]:
         """As `data.Data.facts`, of what was read up to the end of the last step, in all passes."""
         shards, counts = self.stream.shards, self.stream.counts
-        read = counts["rows"] + sum(number for name, number in counts.items() if name.startswith("dropped_"))
-        if isinstance(self.plan, SFTRecipe):
-            read = counts["rows"]  # the dropped ones are among them
+        read = counts["rows"]  # with those dropped; of prompts for a reward model, those are counted beside
+        if isinstance(self.plan, RewardRecipe):
+            read += sum(number for name, number in counts.items() if name.startswith("dropped_"))
         return {
             "name": shards.name,
             "rows": read + len(self.kept) * self.own,
             "rejected": dict(self.stream.rejected),
-            "sha256": None,  # it was not read whole
+            "sha256": shards.identity,  # of its files' names and versions: the rows were never there all at once
             "languages": self.languages,
             "stream": {
-                "identity": shards.identity,
                 "shards": shards.count,
                 "rows": shards.rows,
                 "window": self.window,
