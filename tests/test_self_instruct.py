@@ -51,11 +51,26 @@ SEEDS = [
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Our own recipe with fewer and shorter requests, the classic ones as they are; and no figure, which takes long."""
+def small(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Our own recipe with fewer and shorter requests, the classic ones as they are; and without what takes long.
+
+    That is the figure, and but for tests that use `parsed`, the parser that finds verbs and nouns.
+    """
+    if "parsed" not in request.fixturenames:
+        monkeypatch.setattr("gpt4_instruct.splits.steering.mixed_pairs", first_and_last)
     recipe = replace(RECIPES["gpt4-instruct"], tasks=6, requests=4)
     monkeypatch.setitem(RECIPES, "gpt4-instruct", recipe)
     monkeypatch.setattr("gpt4_instruct.publishing.folder.draw_self_instruct", lambda facts, folder: [])
+
+
+def first_and_last(texts, processes):
+    """A pair of words of each text, in place of its verb and noun."""
+    return [(text.split()[0], text.split()[-1]) for text, _ in texts]
+
+
+@pytest.fixture
+def parsed() -> None:
+    """Whoever uses it has verbs and nouns found as they are in earnest."""
 
 
 @pytest.fixture
@@ -387,6 +402,7 @@ def test_the_classic_recipes_know_chinese(endpoint, tmp_path, recipe):
     }
 
 
+@pytest.mark.usefixtures("parsed")
 def test_both_languages_come_in_pairs(endpoint, seeds, tmp_path):
     inventor = Inventor(stock=60)
 
@@ -481,6 +497,7 @@ def test_an_input_that_does_not_come_rejects_the_task(endpoint, seeds, tmp_path,
     assert not any(row["input"] for row in rows_of(tmp_path / "out"))
 
 
+@pytest.mark.usefixtures("parsed")
 def test_what_is_kept_steers_what_is_asked_next(endpoint, seeds, tmp_path):
     def script(request, count):
         if not invented(request):

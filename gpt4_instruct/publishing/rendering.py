@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from gpt4_instruct.publishing.run_tables import code, number, plain
+
+if TYPE_CHECKING:
+    import jinja2
 
 __all__ = ["render"]
 
@@ -26,6 +30,13 @@ def render(template: str, filters: Mapping[str, Callable[..., Any]] | None = Non
     Returns:
         Markdown, the same for the same values.
     """
+    environment = _environment(tuple((filters or {}).items()))
+    return re.sub(r"\n{3,}", "\n\n", environment.get_template(template).render(**values))
+
+
+@cache
+def _environment(filters: tuple[tuple[str, Callable[..., Any]], ...]) -> jinja2.Environment:
+    """One for the same filters: it keeps its templates compiled, and that is most of what a card takes."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -36,5 +47,5 @@ def render(template: str, filters: Mapping[str, Callable[..., Any]] | None = Non
         keep_trailing_newline=True,
         autoescape=False,  # Markdown, not HTML
     )
-    environment.filters.update(code=code, number=number, plain=plain, **(filters or {}))
-    return re.sub(r"\n{3,}", "\n\n", environment.get_template(template).render(**values))
+    environment.filters.update(code=code, number=number, plain=plain, **dict(filters))
+    return environment
