@@ -118,7 +118,7 @@ def facts_of(out: Path) -> dict:
     ("recipe", "reference"), [("alpaca", kept_by_alpaca), ("self-instruct", kept_by_self_instruct)]
 )
 def test_a_slow_reference_keeps_the_same(endpoint, seeds, tmp_path, recipe, reference):
-    inventor = Inventor(stock=90)
+    inventor = Inventor(stock=60)
     replies: list[tuple[str, bool]] = []
 
     def script(request, count):
@@ -131,12 +131,12 @@ def test_a_slow_reference_keeps_the_same(endpoint, seeds, tmp_path, recipe, refe
         return Reply(text, finish_reason="length" if cut else "stop")
 
     endpoint.script = script
-    result = make(seeds, tmp_path / "out", recipe=recipe, accept=60, concurrency=1)
+    result = make(seeds, tmp_path / "out", recipe=recipe, accept=40, concurrency=1)
     kept = reference([seed["instruction"] for seed in SEEDS], replies)
     facts = facts_of(tmp_path / "out")
-    assert facts["invented"] == len(kept) >= 60
+    assert facts["invented"] == len(kept) >= 40
     # Rows are those of the kept tasks, in order, whose answers passed; here all do.
-    assert [row["instruction"] for row in rows_of(tmp_path / "out")] == kept[:60]
+    assert [row["instruction"] for row in rows_of(tmp_path / "out")] == kept[:40]
     # The teacher knows: no idea twice, and none left out that was written as a whole.
     ideas = [inventor.idea(instruction) for instruction in kept]
     assert None not in ideas and len(set(ideas)) == len(ideas)
@@ -144,7 +144,7 @@ def test_a_slow_reference_keeps_the_same(endpoint, seeds, tmp_path, recipe, refe
     blacklist = f"blacklist_{recipe.replace('-', '_')}"
     expected = {blacklist, "similar", "truncated", *JUNK.values()} - {"blacklist"}
     assert len(reasons & expected) > 4 and reasons <= expected | {"copied_example"}
-    assert result.rows == 60 and facts["stopped"] == "accepted"
+    assert result.rows == 40 and facts["stopped"] == "accepted"
 
 
 def test_neither_the_order_of_answers_nor_concurrency_matters(seeds, tmp_path, monkeypatch):
@@ -687,11 +687,19 @@ def test_the_dry_rule_takes_three_rounds(monkeypatch):
 
 @needs_smollm2
 def test_a_small_model_invents_from_the_real_seeds(shared_data, tmp_path, monkeypatch):
+    import torch
+
     recipe = RECIPES["gpt4-instruct"]
-    recipe = replace(recipe, tasks=2, requests=2, sampling=replace(recipe.sampling, max_tokens=120))
+    sampling = replace(recipe.sampling, max_tokens=100)
+    recipe = replace(recipe, human=1, machine=0, tasks=1, requests=1, sampling=sampling)
     monkeypatch.setitem(RECIPES, "gpt4-instruct", recipe)
-    options = {"accept": 1, "max_tokens": 16, "on_truncation": "keep", "seed": 1, "teacher": "local:smollm2"}
-    result = make(shared_data / "seed_tasks_175.jsonl", tmp_path / "out", recipe="gpt4-instruct", **options)
+    options = {"accept": 1, "max_tokens": 8, "on_truncation": "keep", "seed": 1, "teacher": "local:smollm2"}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # several would wait for one another, busily, wherever a core has more to do
+    try:
+        result = make(shared_data / "seed_tasks_175.jsonl", tmp_path / "out", recipe="gpt4-instruct", **options)
+    finally:
+        torch.set_num_threads(threads)
     facts = facts_of(tmp_path / "out")
     assert (result.rows, facts["seeds"], facts["stopped"]) == (1, 175, "accepted")
     assert sum(each["accepted"] for each in facts["rounds"]) == facts["invented"] > 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gpt4_instruct.publishing.card_columns import columns_table
@@ -45,11 +45,7 @@ def render_dataset_card(manifest: dict[str, Any], *, title: str | None = None, c
     licence = dataset_licence(configs)
     return render(
         "dataset_card.md",
-        {
-            "megabytes": _megabytes,
-            "usd": lambda cost: "-" if cost is None else f"{cost:,.2f}",
-            "share": lambda part, whole: f"{part / whole:.2%}" if whole else "-",
-        },
+        _FILTERS,
         metadata=_metadata(configs, title, licence),
         title=title or _TITLE,
         planned=command is not None,
@@ -183,6 +179,13 @@ def _megabytes(files: Sequence[Mapping[str, Any]] | None) -> str:
     """
     size = sum(file["bytes"] for file in files or ())
     return f"{size / 1e6:,.1f} MB" if size >= 100_000 else f"{size / 1e3:,.1f} kB"
+
+
+_FILTERS: dict[str, Callable[..., Any]] = {  # of the template
+    "megabytes": _megabytes,
+    "usd": lambda cost: "-" if cost is None else f"{cost:,.2f}",
+    "share": lambda part, whole: f"{part / whole:.2%}" if whole else "-",
+}
 
 
 def _size_category(rows: int) -> str:
