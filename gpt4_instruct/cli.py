@@ -407,6 +407,8 @@ def _print_estimate(found: Estimate) -> None:
             bounds = "from empty answers to the most they can be"
             how = f"{bounds}, or {how}" if len(guessed) < len(found.stages) else bounds
         typer.echo(f"${found.usd[0]:,.2f} to ${found.usd[1]:,.2f}: {how}; prices of {found.prices_checked}")
+    if guessed and any(stage.most_requests for stage in guessed):
+        typer.echo("build a few rows first (such as --accept 50): they are the first of more, and measure the rest")
 
 
 _LedgerOption = Annotated[Path | None, typer.Option("--ledger", help="The file. (default: the one build uses)")]

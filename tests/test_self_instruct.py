@@ -645,12 +645,14 @@ def test_the_command_line_says_why_it_stopped(endpoint, seeds, tmp_path):
     serve(endpoint, Inventor(stock=12))
     out = tmp_path / "out"
     command = ["build", "self_instruct", "--seeds", str(seeds), "--recipe", "alpaca", "--teacher", "openai:m"]
+    done = CliRunner().invoke(app, [*command, "--accept", "50", "--dry-run"])
+    assert done.exit_code == 0 and "build a few rows first" in done.output and not endpoint.asked
     done = CliRunner().invoke(app, [*command, "--accept", "50", "--out", str(out)])
     assert done.exit_code == 0, done.output
     assert "12 of the 50 rows that were wanted: novelty has dried up" in done.output
     assert "rounds" in done.output and "load_dataset" in done.output
     done = CliRunner().invoke(app, [*command, "--accept", "50", "--dry-run"])
-    assert done.exit_code == 0 and "nothing was sent" in done.output
+    assert done.exit_code == 0 and "nothing was sent" in done.output and "a few rows first" not in done.output
 
 
 def test_it_is_a_builder_like_the_others(endpoint, seeds, tmp_path):
