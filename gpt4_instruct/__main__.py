@@ -1,5 +1,5 @@
 """`python -m gpt4_instruct` is the command line."""
 
-from gpt4_instruct.cli import main
+from gpt4_instruct.cli.app import main
 
 main()

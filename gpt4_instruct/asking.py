@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from gpt4_instruct.errors import OutputError, UsageError
 from gpt4_instruct.models import FORMS, find_model, quiet, smollm2_folder, smollm2_identity
-from gpt4_instruct.prompts import render_alpaca
+from gpt4_instruct.prompts.tasks import render_alpaca
 from gpt4_instruct.storage import read_json
 
 __all__ = ["PLAIN", "Form", "find_writer", "form_of", "literal", "literal_text", "plain", "prompt_ids"]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gpt4_instruct.errors import SourceError, UnknownNameError, UsageError
 from gpt4_instruct.progress import quiet_datasets
-from gpt4_instruct.prompts import render_alpaca
+from gpt4_instruct.prompts.tasks import render_alpaca
 from gpt4_instruct.records import Reject, Sample, Scored
 from gpt4_instruct.sources.shapes import samples
 

@@ -15,7 +15,7 @@ import scipy.io  # noqa: F401
 import tqdm.notebook  # noqa: F401
 import typer.rich_utils  # noqa: F401
 
-import gpt4_instruct.cli
+import gpt4_instruct.cli.app
 import gpt4_instruct.evaluation.answers
 import gpt4_instruct.evaluation.judge
 import gpt4_instruct.quality.echo

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gpt4_instruct.prompts import render_alpaca
+from gpt4_instruct.prompts.tasks import render_alpaca
 from gpt4_instruct.sources import released
 
 __all__ = ["ReleasedServer", "blob_of", "contents", "patched", "release"]

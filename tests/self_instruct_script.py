@@ -10,9 +10,9 @@ import json
 import random
 import re
 
-from gpt4_instruct import self_instruct_classics as classics
-from gpt4_instruct import self_instruct_prompts as own
-from gpt4_instruct.prompts import render_translation
+from gpt4_instruct.prompts import self_instruct as own
+from gpt4_instruct.prompts import self_instruct_classics as classics
+from gpt4_instruct.prompts.tasks import render_translation
 
 __all__ = ["JUNK", "Inventor"]
 

@@ -25,7 +25,7 @@ from gpt4_instruct.evaluation.answers import answer, read_answers, render_questi
 from gpt4_instruct.evaluation.questions import Question, read_questions
 from gpt4_instruct.generation import batches, delays
 from gpt4_instruct.generation.ledger import Ledger
-from gpt4_instruct.prompts import render_alpaca
+from gpt4_instruct.prompts.tasks import render_alpaca
 from gpt4_instruct.records import Message, Reject, Request
 from tests.endpoint import Endpoint, Reply, error_reply
 from tests.faults import FaultyEndpoint
@@ -213,7 +213,7 @@ def test_local_answers_differ_and_are_found_again(models, questions, tmp_path):
 def test_the_command_asks_a_set_by_its_name(endpoint, tmp_path):
     from typer.testing import CliRunner
 
-    from gpt4_instruct.cli import app
+    from gpt4_instruct.cli.app import app
 
     endpoint.script = lambda request, count: "Fine."
     command = ["answer", "--questions", "small-zh", "--model", "openai:m", "--n", "2", "--limit", "3"]

@@ -20,7 +20,7 @@ from datasets import Dataset, load_dataset
 from typer.testing import CliRunner
 
 from gpt4_instruct import MissingExtraError, OutputError, SourceError, UnknownNameError, UsageError, audit, build
-from gpt4_instruct.cli import app
+from gpt4_instruct.cli.app import app
 from gpt4_instruct.quality.audit import choose, describe_checks, examine
 from gpt4_instruct.quality.base import SEVERITIES, Sample
 from gpt4_instruct.quality.cleaning import part

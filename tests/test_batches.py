@@ -265,7 +265,7 @@ def prompts(tmp_path):
 def test_who_has_no_batches_cannot_cancel_them(endpoint):
     from typer.testing import CliRunner
 
-    from gpt4_instruct.cli import app
+    from gpt4_instruct.cli.app import app
 
     outcome = CliRunner().invoke(app, ["ledger", "cancel", "openai:m"])
     assert isinstance(outcome.exception, UsageError) and "openai-batch:MODEL" in str(outcome.exception)

@@ -20,9 +20,9 @@ import pytest
 
 from gpt4_instruct import chat as chatting
 from gpt4_instruct.chat import Conversation, TextStream, chat
-from gpt4_instruct.cli import main
+from gpt4_instruct.cli.app import main
 from gpt4_instruct.errors import InterruptedRunError, UsageError
-from gpt4_instruct.prompts import ALPACA_NO_INPUT, render_alpaca
+from gpt4_instruct.prompts.tasks import ALPACA_NO_INPUT, render_alpaca
 from gpt4_instruct.records import Message, Sampling
 from tests.forks import Forked
 from tests.tiny import FAMILIES, needs_training, tiny_model, tiny_tokenizer

@@ -16,8 +16,8 @@ import pytest
 from typer.testing import CliRunner
 
 import gpt4_instruct
-from gpt4_instruct.cli import app, main
-from gpt4_instruct.cli import build as build_command
+from gpt4_instruct.cli.app import app, main
+from gpt4_instruct.cli.data import build as build_command
 from tests.forks import Forked
 
 TASKS = [{"instruction": f"Task {number}.", "input": "", "output": "Done."} for number in range(5)]

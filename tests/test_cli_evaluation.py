@@ -10,7 +10,7 @@ from importlib.util import find_spec
 import pytest
 from typer.testing import CliRunner
 
-from gpt4_instruct import cli
+from gpt4_instruct.cli import app as cli
 from gpt4_instruct.evaluation.answers import read_answers
 from gpt4_instruct.evaluation.rating import CRITERIA, Study
 from gpt4_instruct.evaluation.rating_pairs import find_pairs

@@ -18,7 +18,7 @@ from ray.cluster_utils import Cluster
 from typer.testing import CliRunner
 
 from gpt4_instruct import MissingExtraError, SourceError, UsageError, audit, stats
-from gpt4_instruct.cli import app
+from gpt4_instruct.cli.app import app
 from gpt4_instruct.cluster import minhash, novelty
 from gpt4_instruct.errors import RunStoppedError
 from gpt4_instruct.quality.novelty import NoveltyIndex

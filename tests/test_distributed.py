@@ -102,7 +102,7 @@ def same(facts: dict[str, Any], expected: dict[str, Any], within: float = 1e-5) 
 # The real command, but that one of its processes is killed in the middle of a step, as the system does when memory ends.
 _KILLED = """
 import os, signal, sys
-from gpt4_instruct import cli
+from gpt4_instruct.cli import app as cli
 from gpt4_instruct.training.trainer import exact_trainer
 stock, batches = exact_trainer().training_step, []
 def step(self, *args, **options):

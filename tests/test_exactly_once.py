@@ -17,7 +17,7 @@ import pytest
 
 from gpt4_instruct.generation.accounting import verify
 from gpt4_instruct.generation.ledger import Ledger
-from gpt4_instruct.prompts import render_alpaca
+from gpt4_instruct.prompts.tasks import render_alpaca
 from tests import exactly_once
 from tests.faults import FaultyEndpoint, is_cut, is_refused
 from tests.forks import FORKS

@@ -16,7 +16,7 @@ from gpt4_instruct.errors import RequestRefusedError, RunStoppedError, Transient
 from gpt4_instruct.generation import delays
 from gpt4_instruct.generation.engine import Engine
 from gpt4_instruct.generation.ledger import Ledger
-from gpt4_instruct.prompts import SCORES
+from gpt4_instruct.prompts.tasks import SCORES
 from gpt4_instruct.records import Message, RateLimits, Request
 from gpt4_instruct.teachers import fleet as fleet_module
 from gpt4_instruct.teachers.base import Response, completion, connect

@@ -17,7 +17,7 @@ import pytest
 from datasets import load_dataset
 
 import gpt4_instruct.publishing.folder
-from gpt4_instruct.cli import main
+from gpt4_instruct.cli.app import main
 from gpt4_instruct.generation.ledger import Ledger
 from tests.endpoint import Endpoint, Reply
 from tests.forks import Forked

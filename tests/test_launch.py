@@ -67,7 +67,7 @@ def of_program(arguments: list[str]) -> dict[str, Any]:
     """What the command line reads in its arguments; an option that it has not ends the test."""
     import typer
 
-    from gpt4_instruct.cli import app
+    from gpt4_instruct.cli.app import app
 
     command: Any = typer.main.get_command(app)
     for name in arguments[:2]:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from gpt4_instruct.errors import RequestRefusedError, RunStoppedError, UsageError
-from gpt4_instruct.prompts import SCORES, TRANSLATION_SCHEMA, render_alpaca, render_score, render_translation
+from gpt4_instruct.prompts.tasks import SCORES, TRANSLATION_SCHEMA, render_alpaca, render_score, render_translation
 from gpt4_instruct.records import Message, Request
 from tests.smollm2 import needs_smollm2
 

@@ -16,7 +16,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from gpt4_instruct.figures.training import draw_training
-from gpt4_instruct.prompts import ALPACA, ALPACA_NO_INPUT
+from gpt4_instruct.prompts.tasks import ALPACA, ALPACA_NO_INPUT
 from gpt4_instruct.publishing.model_cards import render_model_card, write_model_card
 from gpt4_instruct.publishing.origins import origin_of
 from gpt4_instruct.publishing.planned_cards import MODELS, render_planned_cards

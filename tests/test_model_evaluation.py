@@ -12,7 +12,7 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from gpt4_instruct import OutputError, UsageError, answer, judge, rouge
-from gpt4_instruct.cli_cards import add_commands
+from gpt4_instruct.cli.cards import add_commands
 from gpt4_instruct.models import find_model
 from gpt4_instruct.publishing.evaluation_results import EVALUATION, evaluation_of
 from gpt4_instruct.publishing.model_cards import write_model_card

@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from gpt4_instruct.errors import RequestRefusedError, RunStoppedError, TransientError, UsageError
-from gpt4_instruct.prompts import SCORES, TRANSLATION_SCHEMA
+from gpt4_instruct.prompts.tasks import SCORES, TRANSLATION_SCHEMA
 from gpt4_instruct.records import Message, RateLimits, Request
 from gpt4_instruct.teachers.base import connect, read
 from gpt4_instruct.teachers.openai import OpenAITeacher

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from gpt4_instruct.errors import SourceError, UnknownNameError, UsageError
-from gpt4_instruct.prompts import render_alpaca
+from gpt4_instruct.prompts.tasks import render_alpaca
 from gpt4_instruct.training.preview import pieces, preview
 from gpt4_instruct.training.tokens import Encoder
 from tests.tiny import FAMILIES, needs_training, rows, scored_rows, tiny_tokenizer

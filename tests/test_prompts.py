@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt4_instruct.prompts import (
+from gpt4_instruct.prompts.tasks import (
     SCORES,
     TRANSLATION_SCHEMA,
     is_alpaca,

@@ -311,7 +311,7 @@ def _command(arguments: list[str], answer: str = "") -> tuple[int, str]:
     import typer
     from typer.testing import CliRunner
 
-    from gpt4_instruct.cli_publishing import add_commands
+    from gpt4_instruct.cli.publishing import add_commands
 
     app = typer.Typer()
     app.callback()(lambda: None)

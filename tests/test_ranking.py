@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from gpt4_instruct.cli import main
+from gpt4_instruct.cli.app import main
 from gpt4_instruct.errors import OutputError, OutputExistsError, SourceError, UsageError
 from gpt4_instruct.evaluation import ranking
 from gpt4_instruct.evaluation.answers import read_answers, summary_path

@@ -20,7 +20,7 @@ from gpt4_instruct import (
     estimate,
     load,
 )
-from gpt4_instruct.prompts import is_alpaca
+from gpt4_instruct.prompts.tasks import is_alpaca
 from gpt4_instruct.publishing.folder import read_manifest, record_audit
 from gpt4_instruct.publishing.show import show
 from gpt4_instruct.records import features

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from gpt4_instruct.errors import OutputExistsError, SourceError, UsageError
-from gpt4_instruct.prompts import render_alpaca
+from gpt4_instruct.prompts.tasks import render_alpaca
 from gpt4_instruct.training import reward
 from gpt4_instruct.training.data import read
 from gpt4_instruct.training.loading import find_base, load_reward, load_tokenizer

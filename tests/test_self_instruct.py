@@ -26,7 +26,7 @@ from gpt4_instruct import (
     build,
     estimate,
 )
-from gpt4_instruct.cli import app
+from gpt4_instruct.cli.app import app
 from gpt4_instruct.generation import delays
 from gpt4_instruct.records import features
 from gpt4_instruct.sources.rows import open_rows

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from gpt4_instruct import audit
-from gpt4_instruct.cli import app
+from gpt4_instruct.cli.app import app
 from gpt4_instruct.quality.audit import choose
 from gpt4_instruct.quality.base import Sample, first_failure
 from gpt4_instruct.registry import find

@@ -8,9 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt4_instruct.self_instruct_classics import render_listed, render_numbered
-from gpt4_instruct.self_instruct_prompts import Example, Wishes, render_tasks, tasks_schema
-from gpt4_instruct.self_instruct_replies import read_input, read_instances, read_listed, read_numbered, read_tasks
+from gpt4_instruct.prompts.self_instruct import Example, Wishes, render_tasks, tasks_schema
+from gpt4_instruct.prompts.self_instruct_classics import render_listed, render_numbered
+from gpt4_instruct.prompts.self_instruct_replies import (
+    read_input,
+    read_instances,
+    read_listed,
+    read_numbered,
+    read_tasks,
+)
 
 TASK = {"instruction": "Name a river.", "input": "", "needs_input": False, "kind": "math", "labels": []}
 OTHER = {"instruction": "Sort it.", "input": "b, a", "needs_input": True, "kind": "Code", "labels": ["x", "x", "y"]}

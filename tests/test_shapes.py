@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gpt4_instruct.prompts import render_alpaca
+from gpt4_instruct.prompts.tasks import render_alpaca
 from gpt4_instruct.records import Instruction, Reject, Sample, Scored
 from gpt4_instruct.sources.rendered import recover, recover_prompt
 from gpt4_instruct.sources.shapes import MAX_CHARACTERS, adapt, samples

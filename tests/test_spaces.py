@@ -25,7 +25,7 @@ from huggingface_hub import SpaceCard
 from typer.testing import CliRunner
 
 from gpt4_instruct import __version__
-from gpt4_instruct.cli_spaces import add_commands
+from gpt4_instruct.cli.spaces import add_commands
 from gpt4_instruct.errors import OutputError, OutputExistsError, UnknownNameError, UsageError
 from gpt4_instruct.evaluation.rating import CRITERIA, Study
 from gpt4_instruct.evaluation.rating_pairs import Pair

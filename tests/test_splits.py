@@ -26,7 +26,7 @@ from gpt4_instruct import (
     load,
 )
 from gpt4_instruct.generation import delays
-from gpt4_instruct.prompts import render_alpaca, render_chinese
+from gpt4_instruct.prompts.tasks import render_alpaca, render_chinese
 from gpt4_instruct.records import features
 from tests.endpoint import Reply, error_reply
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gpt4_instruct.asking import form_of, prompt_ids
 from gpt4_instruct.errors import SourceError, UnknownNameError, UsageError
-from gpt4_instruct.prompts import alpaca_chat_template, render_alpaca
+from gpt4_instruct.prompts.tasks import alpaca_chat_template, render_alpaca
 from gpt4_instruct.training.loading import use_template
 from gpt4_instruct.training.tokens import IGNORED, Encoder, encode
 from tests.smollm2 import needs_smollm2

@@ -9,7 +9,7 @@ import pytest
 from datasets import Dataset
 
 from gpt4_instruct import Replay, SourceError, UnknownNameError, UsageError, load
-from gpt4_instruct.prompts import render_alpaca
+from gpt4_instruct.prompts.tasks import render_alpaca
 from gpt4_instruct.views import as_view
 
 TRIPLES = Dataset.from_list(

@@ -18,7 +18,7 @@ import pytest
 from gpt4_instruct.errors import RequestRefusedError, RunStoppedError, TransientError, UsageError
 from gpt4_instruct.generation.engine import Engine
 from gpt4_instruct.generation.ledger import Ledger
-from gpt4_instruct.prompts import SCORES, render_alpaca
+from gpt4_instruct.prompts.tasks import SCORES, render_alpaca
 from gpt4_instruct.records import Message, Request
 from gpt4_instruct.teachers.base import connect
 from tests.tiny import tiny_tokenizer

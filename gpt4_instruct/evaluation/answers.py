@@ -38,7 +38,7 @@ from gpt4_instruct.evaluation.asking_again import check_counts, check_writable, 
 from gpt4_instruct.evaluation.questions import Question, read_questions
 from gpt4_instruct.generation.engine import Deferred, Engine
 from gpt4_instruct.progress import progress
-from gpt4_instruct.prompts import render_alpaca
+from gpt4_instruct.prompts.tasks import render_alpaca
 from gpt4_instruct.records import Answer, Message, Reject, Request, Sampling
 from gpt4_instruct.registry import names
 from gpt4_instruct.storage import replacing, write_json

@@ -23,7 +23,7 @@ from gpt4_instruct.errors import UsageError
 from gpt4_instruct.evaluation.asking_again import Ask, Attempt, Outcome, make_request
 from gpt4_instruct.evaluation.judge_reading import read_scores
 from gpt4_instruct.evaluation.pairing import Pair
-from gpt4_instruct.judge_prompts import render_pair, render_single, rubric_of
+from gpt4_instruct.prompts.judge import render_pair, render_single, rubric_of
 from gpt4_instruct.records import Answer, Sampling
 from gpt4_instruct.statistics.lengths import count_words
 from gpt4_instruct.teachers.base import Teacher

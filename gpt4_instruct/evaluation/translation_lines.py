@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from gpt4_instruct.evaluation.asking_again import Ask, Outcome
-from gpt4_instruct.judge_prompts import render_answer_translation
 from gpt4_instruct.languages import chinese_share
-from gpt4_instruct.prompts import TRANSLATION_SCHEMA, read_translation, render_translation
+from gpt4_instruct.prompts.judge import render_answer_translation
+from gpt4_instruct.prompts.tasks import TRANSLATION_SCHEMA, read_translation, render_translation
 from gpt4_instruct.records import Answer
 
 __all__ = ["Line", "Place", "asks_of", "translated", "without_question"]

@@ -13,7 +13,7 @@ from typing import Any
 
 from gpt4_instruct.errors import MissingExtraError
 from gpt4_instruct.figures.training import draw_training
-from gpt4_instruct.prompts import ALPACA, ALPACA_NO_INPUT
+from gpt4_instruct.prompts.tasks import ALPACA, ALPACA_NO_INPUT
 from gpt4_instruct.publishing.card_parts import merge_card, read_card
 from gpt4_instruct.publishing.evaluation_results import (
     Result,

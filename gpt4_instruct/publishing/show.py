@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt4_instruct.errors import OutputError
-from gpt4_instruct.prompts import is_alpaca
+from gpt4_instruct.prompts.tasks import is_alpaca
 from gpt4_instruct.publishing.folder import read_manifest
 from gpt4_instruct.publishing.self_instruct_section import rounds_table
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpt4_instruct.prompts import MARKERS
+from gpt4_instruct.prompts.tasks import MARKERS
 from gpt4_instruct.quality.base import Sample, check
 from gpt4_instruct.quality.texts import essence
 

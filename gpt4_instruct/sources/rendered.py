@@ -10,7 +10,7 @@ the only pair that does, unless a field itself holds the format's markers. Then 
 
 from __future__ import annotations
 
-from gpt4_instruct.prompts import ALPACA, ALPACA_NO_INPUT
+from gpt4_instruct.prompts.tasks import ALPACA, ALPACA_NO_INPUT
 
 __all__ = ["recover", "recover_prompt"]
 
@@ -22,7 +22,7 @@ _INPUT = _REST.partition("{input}")[0]
 def recover_prompt(prompt: str) -> tuple[str, str] | None:
     r"""The (instruction, input) of a rendered prompt; none when it is not in the Alpaca format, or goes on behind it.
 
-    >>> from gpt4_instruct.prompts import render_alpaca
+    >>> from gpt4_instruct.prompts.tasks import render_alpaca
     >>> recover_prompt(render_alpaca("Add.", "1\n2")), recover_prompt(render_alpaca("Say hi.")), recover_prompt("Hi.")
     (('Add.', '1\n2'), ('Say hi.', ''), None)
     """
@@ -35,7 +35,7 @@ def recover(text: str) -> tuple[str, str, str] | None:
 
     One newline or space between marker and response belongs to the format.
 
-    >>> from gpt4_instruct.prompts import render_alpaca
+    >>> from gpt4_instruct.prompts.tasks import render_alpaca
     >>> recover(render_alpaca("Say hi.") + "\nHi.")
     ('Say hi.', '', 'Hi.')
     """

@@ -405,10 +405,8 @@ def _cannot_write(error: OSError) -> OutputError:
 def _code_fingerprint(split: type[Split]) -> str:
     """Changes with anything that decides what is asked or accepted: prompts, records, stages, checks, the split."""
     package = Path(__file__).parents[1]
-    names = ["prompts.py", "records.py", "formats.py", "languages.py"]
-    names += [f"self_instruct_{each}.py" for each in ("prompts", "classics", "replies")]
-    files = [package / name for name in names]
-    for room in ("sources", "splits", "quality"):
+    files = [package / name for name in ("records.py", "formats.py", "languages.py")]
+    for room in ("prompts", "sources", "splits", "quality"):
         files += sorted((package / room).glob("*.py"))
     files.append(package / "splits" / "steering.json")
     with suppress(TypeError, OSError):  # a split that was typed into a notebook has no file

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from gpt4_instruct.languages import chinese_share
-from gpt4_instruct.prompts import TRANSLATION_SCHEMA, read_translation, render_chinese, render_translation
+from gpt4_instruct.prompts.tasks import TRANSLATION_SCHEMA, read_translation, render_chinese, render_translation
 from gpt4_instruct.records import Answer, Instruction, Language, Reject, Request, Row, Sampling, provenance
 from gpt4_instruct.splits.base import Split
 from gpt4_instruct.splits.stages import Stage, check_answer, question, rejected

@@ -16,7 +16,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from gpt4_instruct.errors import UsageError
-from gpt4_instruct.prompts import SCORES, read_score, render_alpaca, render_score
+from gpt4_instruct.prompts.tasks import SCORES, read_score, render_alpaca, render_score
 from gpt4_instruct.records import Answer, Reject, Request, Row, Sampling, Scored, provenance
 from gpt4_instruct.splits.base import Split
 from gpt4_instruct.splits.english import AnswerInEnglish

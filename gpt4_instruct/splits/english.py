@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from gpt4_instruct.prompts import render_alpaca
+from gpt4_instruct.prompts.tasks import render_alpaca
 from gpt4_instruct.records import Answer, Reject, Request, Row, Sampling, provenance
 from gpt4_instruct.splits.base import Split
 from gpt4_instruct.splits.stages import CHECKS, Stage, check_answer, question

@@ -16,13 +16,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gpt4_instruct.languages import chinese_share
+from gpt4_instruct.prompts.self_instruct import Example, render_tasks
+from gpt4_instruct.prompts.self_instruct_classics import render_listed, render_numbered
+from gpt4_instruct.prompts.self_instruct_replies import Draft, read_listed, read_numbered, read_tasks
 from gpt4_instruct.quality.base import Sample, first_failure
 from gpt4_instruct.quality.novelty import NoveltyIndex
 from gpt4_instruct.quality.texts import excerpt
 from gpt4_instruct.records import Answer, Instruction, Language, Reject, Row
-from gpt4_instruct.self_instruct_classics import render_listed, render_numbered
-from gpt4_instruct.self_instruct_prompts import Example, render_tasks
-from gpt4_instruct.self_instruct_replies import Draft, read_listed, read_numbered, read_tasks
 from gpt4_instruct.splits.self_instruct_recipes import DRY_ROUNDS, DRY_SHARE, Recipe
 from gpt4_instruct.splits.steering import Steering, kinds_of
 

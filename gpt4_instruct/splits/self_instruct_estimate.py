@@ -11,8 +11,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from gpt4_instruct.prompts.self_instruct import Example
 from gpt4_instruct.records import Answer, Reject, Request, Row
-from gpt4_instruct.self_instruct_prompts import Example
 from gpt4_instruct.splits.rounds import Rounds, Task
 from gpt4_instruct.splits.self_instruct import SelfInstruct
 from gpt4_instruct.splits.self_instruct_recipes import DRY_ROUNDS, DRY_SHARE

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from gpt4_instruct.errors import SourceError
 from gpt4_instruct.languages import chinese_share
+from gpt4_instruct.prompts.self_instruct import Example
 from gpt4_instruct.records import Instruction, Language, Reject, Row
-from gpt4_instruct.self_instruct_prompts import Example
 from gpt4_instruct.splits.chinese import CHINESE_SHARE
 
 __all__ = ["Seeds"]

@@ -11,12 +11,12 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gpt4_instruct.prompts import render_alpaca, render_chinese
+from gpt4_instruct.prompts.self_instruct import INPUT_SCHEMA, render_input, tasks_schema
+from gpt4_instruct.prompts.self_instruct_classics import YES_NO, render_instances, render_is_classification
+from gpt4_instruct.prompts.self_instruct_replies import read_input, read_instances
+from gpt4_instruct.prompts.tasks import render_alpaca, render_chinese
 from gpt4_instruct.quality.base import Sample, first_failure
 from gpt4_instruct.records import Answer, Language, Message, Reject, Request, Row, Sampling
-from gpt4_instruct.self_instruct_classics import YES_NO, render_instances, render_is_classification
-from gpt4_instruct.self_instruct_prompts import INPUT_SCHEMA, render_input, tasks_schema
-from gpt4_instruct.self_instruct_replies import read_input, read_instances
 from gpt4_instruct.splits.chinese import ask_for_translation, read_translated
 from gpt4_instruct.splits.rounds import Asked, Task
 from gpt4_instruct.splits.self_instruct_recipes import (

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from gpt4_instruct.errors import MissingExtraError
+from gpt4_instruct.prompts.self_instruct import Wishes
 from gpt4_instruct.records import Language
-from gpt4_instruct.self_instruct_prompts import Wishes
 from gpt4_instruct.statistics.verb_noun import mixed_pairs
 
 __all__ = ["Steering", "kinds_of"]

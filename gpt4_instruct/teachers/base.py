@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from gpt4_instruct.errors import TeacherError, TransientError, UsageError
-from gpt4_instruct.prompts import read_choice
+from gpt4_instruct.prompts.tasks import read_choice
 from gpt4_instruct.records import Answer, RateLimits, Request, well_formed
 from gpt4_instruct.registry import find
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from gpt4_instruct.asking import prompt_ids
 from gpt4_instruct.errors import RequestRefusedError
-from gpt4_instruct.prompts import is_alpaca, render_alpaca
+from gpt4_instruct.prompts.tasks import is_alpaca, render_alpaca
 from gpt4_instruct.records import Request
 from gpt4_instruct.teachers.decoding import parameters
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from gpt4_instruct.errors import RequestRefusedError, UsageError
 from gpt4_instruct.formats import read_rows
-from gpt4_instruct.prompts import render_alpaca, render_chinese
+from gpt4_instruct.prompts.tasks import render_alpaca, render_chinese
 from gpt4_instruct.records import Message, Request
 from gpt4_instruct.teachers.base import Teacher, completion
 

@@ -11,7 +11,7 @@ from typing import Any
 from gpt4_instruct.errors import MissingExtraError, UsageError
 from gpt4_instruct.models import find_model, quiet, smollm2_folder, smollm2_identity
 from gpt4_instruct.progress import first_process
-from gpt4_instruct.prompts import alpaca_chat_template, render_alpaca
+from gpt4_instruct.prompts.tasks import alpaca_chat_template, render_alpaca
 from gpt4_instruct.training.recipes import LoRA
 
 __all__ = ["Base", "add_lora", "find_base", "load_causal", "load_reward", "load_tokenizer", "require", "use_template"]

@@ -16,7 +16,7 @@ import numpy as np
 
 from gpt4_instruct.errors import OutputError, UsageError
 from gpt4_instruct.models import quiet
-from gpt4_instruct.prompts import render_alpaca
+from gpt4_instruct.prompts.tasks import render_alpaca
 from gpt4_instruct.storage import read_json
 from gpt4_instruct.training.attention import separate_rows
 from gpt4_instruct.training.context import learnt_positions

@@ -23,7 +23,7 @@ import numpy as np
 from gpt4_instruct.asking import PLAIN, literal, literal_text, plain
 from gpt4_instruct.errors import SourceError, UnknownNameError, UsageError
 from gpt4_instruct.progress import quiet_datasets
-from gpt4_instruct.prompts import render_alpaca
+from gpt4_instruct.prompts.tasks import render_alpaca
 from gpt4_instruct.records import Reject
 from gpt4_instruct.sources.shapes import samples
 

@@ -25,7 +25,7 @@ from tests.benchmarks.novelty import ROOT, SAMPLES, corpus
 
 _RUN = """
 import re, sys
-from gpt4_instruct.cli import app
+from gpt4_instruct.cli.app import app
 app(sys.argv[1:], standalone_mode=False)
 print("peak", re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
 """

@@ -23,7 +23,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from gpt4_instruct.generation.pricing import count_tokens, load_prices
-from gpt4_instruct.prompts import render_alpaca
+from gpt4_instruct.prompts.tasks import render_alpaca
 from gpt4_instruct.training.memory import LLAMA_7B
 from gpt4_instruct.training.recipes import SFT_RECIPES
 from tests.benchmarks.novelty import SAMPLES, SEEDS, corpus

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import peers
 
-from gpt4_instruct.prompts import render_alpaca
+from gpt4_instruct.prompts.tasks import render_alpaca
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = Path(os.environ.get("GPT4_INSTRUCT_SHARED_DATA", ROOT.parent / "shared" / "data"))

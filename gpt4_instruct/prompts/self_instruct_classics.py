@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gpt4_instruct.prompts.self_instruct import FIELDS, Example, fill, one_line
 from gpt4_instruct.records import Language
-from gpt4_instruct.self_instruct_prompts import FIELDS, Example, fill, one_line
 
 __all__ = [
     "NO_INPUT",

@@ -1,4 +1,4 @@
-"""The part of the command line by which people rate answers: the page, its votes, other tools. `cli` adds it."""
+"""The part of the command line by which people rate answers: the page, its votes, other tools. `app` adds it."""
 
 from __future__ import annotations
 

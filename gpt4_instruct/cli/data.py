@@ -1,7 +1,4 @@
-"""The command line: each command is a few lines over a public function. Heavy imports stay inside the commands.
-
-Data is here; tuning is in `cli_training`, answers and their evaluation in `cli_evaluation`.
-"""
+"""The commands for data: build, show, audit, stats."""
 
 from __future__ import annotations
 
@@ -14,38 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gpt4_instruct import __version__
-from gpt4_instruct.cli_cards import add_commands as add_cards
-from gpt4_instruct.cli_evaluation import add_commands as add_evaluation
-from gpt4_instruct.cli_publishing import add_commands as add_publishing
-from gpt4_instruct.cli_rating import rate_app
-from gpt4_instruct.cli_spaces import add_commands as add_spaces
-from gpt4_instruct.cli_training import add_commands as add_training
-from gpt4_instruct.errors import Gpt4InstructError, InterruptedRunError
+from gpt4_instruct.cli.options import INTERRUPTED, Engine
+from gpt4_instruct.errors import InterruptedRunError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from gpt4_instruct.generation.ledger import Ledger
     from gpt4_instruct.splits.estimate import Estimate
     from gpt4_instruct.workflows import AuditResult
 
-__all__ = ["app", "main"]
-
-app = typer.Typer(
-    help="Instruction-tuning data from a stronger model, in English and Chinese.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-ledger_app = typer.Typer(help="The record of every request: what was asked, what it cost.", no_args_is_help=True)
-_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+__all__ = ["add_commands"]
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"gpt4-instruct {__version__}")
-        raise typer.Exit
+def add_commands(app: typer.Typer) -> None:
+    """Adds ``build``, ``show``, ``audit`` and ``stats``."""
+    for command in (build, show, audit, stats):
+        app.command()(command)
 
 
 def _list_checks(wanted: bool) -> None:
@@ -67,14 +48,6 @@ def _list_checks(wanted: bool) -> None:
     raise typer.Exit
 
 
-@app.callback()
-def _common(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
-) -> None:
-    pass
-
-
-@app.command()
 def build(
     split: Annotated[
         str, typer.Argument(help="english, chinese, comparison, unnatural or self_instruct.", show_default=False)
@@ -143,9 +116,7 @@ def build(
         str | None,
         typer.Option(help="self_instruct: gpt4-instruct, alpaca or self-instruct. (default: gpt4-instruct)"),
     ] = None,
-    engine: Annotated[
-        str, typer.Option(help="Who does the work: local, ray, or ray:ADDRESS of a Ray cluster, such as ray:auto.")
-    ] = "local",
+    engine: Engine = "local",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked and cost; send nothing.")] = False,
 ) -> None:
     """Build a split: ask a teacher, check the answers, write Parquet with a card.
@@ -187,7 +158,7 @@ def build(
     except KeyboardInterrupt:
         # The second Ctrl-C: a model's thread may be busy for long and python would wait for it, so leave at once.
         print("stopped; the same command goes on from the ledger", file=sys.stderr, flush=True)
-        os._exit(_INTERRUPTED)
+        os._exit(INTERRUPTED)
     left_out = sum(result.rejected.values())
     reasons = ", ".join(f"{count} {reason}" for reason, count in result.rejected.items())
     cost = f", ${result.cost_usd:.4f}" if result.cost_usd else ""
@@ -217,7 +188,6 @@ def build(
         raise typer.Exit(1)
 
 
-@app.command()
 def show(
     folder: Annotated[Path, typer.Argument(help="What build --out named.", show_default=False)],
     rows: Annotated[int, typer.Option(help="Rows to show of each split.", min=0)] = 3,
@@ -228,12 +198,6 @@ def show(
     run(folder, rows)
 
 
-_EngineOption = Annotated[
-    str, typer.Option(help="local, or ray: workers of a Ray cluster, of this computer or at ray:ADDRESS.")
-]
-
-
-@app.command()
 def audit(
     data: Annotated[
         list[str],
@@ -257,7 +221,7 @@ def audit(
         bool, typer.Option("--near-duplicates", help="Look for answers and tasks that are nearly the same, by MinHash.")
     ] = False,
     language: Annotated[str | None, typer.Option(help="en or zh. (default: told from the rows)")] = None,
-    engine: _EngineOption = "local",
+    engine: Engine = "local",
     checks: Annotated[
         bool, typer.Option("--checks", callback=_list_checks, is_eager=True, help="List the checks and end.")
     ] = False,
@@ -337,7 +301,6 @@ def _lines(path: Path) -> int:
         return sum(1 for _ in file)
 
 
-@app.command()
 def stats(
     a: Annotated[str, typer.Argument(help="A file, FOLDER:SPLIT, hub:ID or released:NAME.", show_default=False)],
     out: Annotated[Path, typer.Option(help="The folder for tables and figures.", show_default=False)],
@@ -347,7 +310,7 @@ def stats(
     ] = None,
     language: Annotated[str | None, typer.Option(help="en or zh. (default: told from the rows)")] = None,
     processes: Annotated[int | None, typer.Option(help="That parse. (default: one a core)")] = None,
-    engine: _EngineOption = "local",
+    engine: Engine = "local",
 ) -> None:
     """Count what data is like and draw it: verb-noun pairs, lengths, scores; one data set, or two side by side."""
     from rich.console import Console
@@ -409,139 +372,3 @@ def _print_estimate(found: Estimate) -> None:
         typer.echo(f"${found.usd[0]:,.2f} to ${found.usd[1]:,.2f}: {how}; prices of {found.prices_checked}")
     if guessed and any(stage.most_requests for stage in guessed):
         typer.echo("build a few rows first (such as --accept 50): they are the first of more, and measure the rest")
-
-
-_LedgerOption = Annotated[Path | None, typer.Option("--ledger", help="The file. (default: the one build uses)")]
-
-
-def _open(path: Path | None) -> Ledger:
-    from gpt4_instruct.errors import LedgerError
-    from gpt4_instruct.generation.ledger import Ledger, default_path
-
-    path = path or default_path()
-    if not path.exists():
-        raise LedgerError(f"there is no ledger at {path}: build makes one, --ledger names another")
-    return Ledger(path)
-
-
-@contextmanager
-def _opened(path: Path | None) -> Iterator[Ledger]:
-    ledger = _open(path)
-    try:
-        yield ledger
-    finally:
-        ledger.close()
-
-
-@ledger_app.command("show")
-def ledger_show(
-    ledger: _LedgerOption = None,
-    prices: Annotated[Path | None, typer.Option(help="Prices of your own.")] = None,
-) -> None:
-    """Requests, tokens and money by model and state, and what may have been paid twice."""
-    from rich.console import Console
-
-    from gpt4_instruct.generation.accounting import account_table, accounts, open_batches
-    from gpt4_instruct.generation.pricing import load_prices
-
-    known = load_prices(prices)
-    with _opened(ledger) as opened:
-        Console().print(account_table(accounts(opened, known), open_batches(opened), known.checked))
-
-
-@ledger_app.command("verify")
-def ledger_verify(ledger: _LedgerOption = None) -> None:
-    """Check the file, every key and every response."""
-    from gpt4_instruct.generation.accounting import verify
-
-    with _opened(ledger) as opened:
-        wrong, counts = verify(opened), opened.counts()
-    for line in wrong[:20]:
-        typer.echo(line, err=True)
-    states = ", ".join(f"{count:,} {state}" for state, count in counts.items()) or "empty"
-    typer.echo(f"{opened.path}: {states}; {f'{len(wrong):,} problems' if wrong else 'whole'}")
-    if wrong:
-        raise typer.Exit(1)
-
-
-@ledger_app.command("export")
-def ledger_export(
-    file: Annotated[Path, typer.Argument(help="A .jsonl file to write.", show_default=False)],
-    ledger: _LedgerOption = None,
-) -> None:
-    """Write every request and response to a JSON Lines file."""
-    from gpt4_instruct.generation.accounting import export
-
-    with _opened(ledger) as opened:
-        typer.echo(f"{export(opened, file):,} requests written to {file}")
-
-
-@ledger_app.command("import")
-def ledger_import(
-    file: Annotated[Path, typer.Argument(help="Another ledger, or an export.", show_default=False)],
-    ledger: _LedgerOption = None,
-) -> None:
-    """Take over what another ledger knows; what is settled here stays as it is."""
-    from gpt4_instruct.generation.accounting import merge
-    from gpt4_instruct.generation.ledger import Ledger, default_path
-
-    opened = Ledger(ledger or default_path())
-    try:
-        merged = merge(opened, file)
-    finally:
-        opened.close()
-    for line in merged.rejected[:20]:
-        typer.echo(line, err=True)
-    typer.echo(f"{merged.added:,} requests taken over, {merged.known:,} known, {len(merged.rejected):,} unusable")
-    if merged.rejected:
-        raise typer.Exit(1)
-
-
-@ledger_app.command("cancel")
-def ledger_cancel(
-    teacher: Annotated[str, typer.Argument(help="openai-batch:MODEL", show_default=False)],
-    ledger: _LedgerOption = None,
-    forget: Annotated[
-        bool, typer.Option("--forget", help="Ask no endpoint: batches it no longer has; they may be paid twice.")
-    ] = False,
-) -> None:
-    """Cancel the open batches of a model and keep what they have answered."""
-    from gpt4_instruct.errors import UsageError
-    from gpt4_instruct.generation.accounting import open_batches
-    from gpt4_instruct.generation.engine import Engine
-    from gpt4_instruct.teachers.base import BatchTeacher, connect
-
-    found = connect(teacher)
-    if not isinstance(found, BatchTeacher):
-        raise UsageError(f"{teacher} answers at once and has no batches: name an openai-batch:MODEL")
-    opened = _open(ledger)
-    engine = Engine(opened)
-    try:
-        cancelled = engine.forget_batches(found) if forget else engine.cancel_batches(found)
-        others = len(open_batches(opened))
-    finally:
-        engine.close()
-    done = "given up: their requests will be asked again" if forget else "cancelled: what they had answered is kept"
-    rest = f"; {others} are of runs that go on, or of other models" if others else ""
-    typer.echo(f"{cancelled} batches {done}{rest}")
-
-
-add_training(app)
-add_evaluation(app)
-add_cards(app)
-add_publishing(app)
-add_spaces(app)
-app.add_typer(rate_app, name="rate")
-app.add_typer(ledger_app, name="ledger")
-
-
-def main() -> None:
-    """The console script: errors of ours are one line on the error stream, without a traceback."""
-    try:
-        app()
-    except InterruptedRunError as error:
-        print(f"interrupted: {error}", file=sys.stderr)
-        sys.exit(_INTERRUPTED)
-    except Gpt4InstructError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)

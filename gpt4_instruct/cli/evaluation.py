@@ -1,4 +1,4 @@
-"""The part of the command line that has models answer and compares what they say. `cli` brings the parts together."""
+"""The part of the command line that has models answer and compares what they say. `app` brings the parts together."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
+
+from gpt4_instruct.cli.options import Engine
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,7 +25,6 @@ _Tokens = Annotated[float | None, typer.Option(help="Most tokens. (default: what
 _Budget = Annotated[float | None, typer.Option(help="Most that this run may spend. (default: no cap)")]
 _Prices = Annotated[Path | None, typer.Option(help="Prices of your own.")]
 _Overwrite = Annotated[bool, typer.Option("--overwrite", help="Write the file anew.")]
-_Engine = Annotated[str, typer.Option(help="Who does the work: local, ray, or ray:ADDRESS of a Ray cluster.")]
 _Retries = Annotated[int, typer.Option(help="Further attempts where a reply cannot be read.", min=0)]
 _Sample = Annotated[int, typer.Option(help="Which of several answers to a question, from 0.", min=0)]
 _AnswersFile = Annotated[
@@ -60,7 +61,7 @@ def answer(
     tokens_per_minute: _Tokens = None,
     budget_usd: _Budget = None,
     prices: _Prices = None,
-    engine: _Engine = "local",
+    engine: Engine = "local",
     overwrite: _Overwrite = False,
 ) -> None:
     """Ask a model each question, once or n times, and write all answers into one file.
@@ -156,7 +157,7 @@ def judge(
     tokens_per_minute: _Tokens = None,
     budget_usd: _Budget = None,
     prices: _Prices = None,
-    engine: _Engine = "local",
+    engine: Engine = "local",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked and cost; send nothing.")] = False,
     overwrite: _Overwrite = False,
 ) -> None:
@@ -250,7 +251,7 @@ def translate(
     tokens_per_minute: _Tokens = None,
     budget_usd: _Budget = None,
     prices: _Prices = None,
-    engine: _Engine = "local",
+    engine: Engine = "local",
     overwrite: _Overwrite = False,
 ) -> None:
     """Have a model translate questions, or answers with their questions, into Chinese."""

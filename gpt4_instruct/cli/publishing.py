@@ -1,4 +1,4 @@
-"""The part of the command line that publishes what was made. `cli` brings the parts together."""
+"""The part of the command line that publishes what was made. `app` brings the parts together."""
 
 from __future__ import annotations
 

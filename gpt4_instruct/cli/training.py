@@ -1,4 +1,4 @@
-"""The part of the command line that tunes a model and talks with it. `cli` brings the parts together."""
+"""The part of the command line that tunes a model and talks with it. `app` brings the parts together."""
 
 from __future__ import annotations
 

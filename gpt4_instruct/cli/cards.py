@@ -1,4 +1,4 @@
-"""The part of the command line that is about cards: what was measured of a model, put onto its card. `cli` adds it."""
+"""The part of the command line that is about cards: what was measured of a model, put onto its card. `app` adds it."""
 
 from __future__ import annotations
 

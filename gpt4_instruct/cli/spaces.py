@@ -1,4 +1,4 @@
-"""The part of the command line that writes folders for Spaces of the Hub. `cli` brings the parts together."""
+"""The part of the command line that writes folders for Spaces of the Hub. `app` brings the parts together."""
 
 from __future__ import annotations
 
