@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 import os
@@ -41,6 +42,7 @@ from gpt4_instruct import (
 )
 from gpt4_instruct.cluster.connect import needs_of
 from gpt4_instruct.cluster.partitions import Part, merged, part_of, scatter, write_results
+from gpt4_instruct.cluster.permits import Permits
 from gpt4_instruct.evaluation.answers import answer
 from gpt4_instruct.evaluation.judge import judge
 from gpt4_instruct.generation.accounting import verify
@@ -59,7 +61,8 @@ class Machines:
     """A cluster of three nodes, each with a CPU, to which this process belongs."""
 
     def __init__(self) -> None:
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        # Other tests would starve workers that make way for them.
+        os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_worker_niceness="0")
         ray = pytest.importorskip("ray")
         from ray.cluster_utils import Cluster
 
@@ -129,6 +132,29 @@ def outcome(out: Path, split: str) -> tuple[Any, Any, Any]:
 
 def prompt_of(request: dict[str, Any]) -> str:
     return str(request["messages"][-1]["content"])
+
+
+def test_what_is_told_late_still_counts(machines, endpoint, tmp_path, monkeypatch):
+    class Late(Permits):
+        async def post(self, *values):
+            await asyncio.sleep(0.3)
+            await super().post(*values)
+
+    monkeypatch.setattr("gpt4_instruct.cluster.engine.Permits", Late)
+    prices = write(tmp_path / "prices.json", {"models": {"m": {"input": 1.0, "output": 1.0}}})
+    source = write(tmp_path / "tasks.json", lines(3))
+    ledger = tmp_path / "ledger.sqlite3"
+    result = build(
+        "english",
+        source,
+        out=tmp_path / "out",
+        teacher="openai:m",
+        ledger=ledger,
+        engine=machines.engine,
+        prices=prices,
+    )
+    assert result.asked == len(endpoint.asked) == 3
+    assert result.cost_usd and result.cost_usd > 0
 
 
 # --- the same rows --------------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from gpt4_instruct.teachers.base import Teacher
 __all__ = ["Desk", "WorkersEngine", "do_part"]
 
 _TELL_S = 0.25  # between messages on how many rows are done
+_UNCONFIRMED = 1_000  # messages that are looked after at once
 
 
 class Desk:
@@ -48,6 +49,7 @@ class Desk:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._listening: asyncio.Task[None] | None = None
         self._out: list[tuple[Any, ...]] = []
+        self._sent: list[Any] = []  # messages that may not have arrived
         self._wanted: list[str] = []
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self._looked_up: dict[str, asyncio.Future[dict[str, Any] | None]] = {}
@@ -86,9 +88,20 @@ class Desk:
 
     def flush(self) -> None:
         """Sends what is to be told."""
+        import ray
+
         out, self._out = self._out, []
         if out:
-            self._permits.post.remote(self._number, out)
+            self._sent.append(self._permits.post.remote(self._number, out))
+        if len(self._sent) > _UNCONFIRMED:
+            _, self._sent = ray.wait(self._sent, num_returns=len(self._sent), timeout=0)
+
+    def finish(self) -> None:
+        """Sends what is to be told, and returns when it has arrived: an async actor may do calls out of order."""
+        import ray
+
+        self.flush()
+        ray.get(self._sent)
 
     def stop(self, error: Exception) -> None:
         """Sends those who wait away with an exception."""
@@ -220,9 +233,9 @@ class WorkersEngine(Engine):
         return await super()._finally_answer(teacher, request, key, content)
 
     def close(self) -> None:
-        """Sends what is still to be told, and closes the ledger."""
-        self._desk.flush()
+        """Closes the ledger, and sends what is still to be told."""
         super().close()
+        self._desk.finish()
 
 
 def do_part(name: str, folder: str, part: str, count: int) -> None:
