@@ -81,6 +81,7 @@ def test_what_people_wrote_around_the_markers_stays_byte_for_byte(above, below):
 
 @settings(max_examples=100, deadline=None)
 @given(TEXTS)
+@example("---\n# Mine\n---")
 def test_no_line_of_a_card_without_markers_is_lost(old):
     old = _ENDS.sub("", _BEGINS.sub("", old))
     card = merge_card(merge_card(old, OURS), LATER)

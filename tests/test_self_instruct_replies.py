@@ -128,6 +128,17 @@ def test_json_that_is_cut_anywhere_gives_its_whole_tasks_and_no_other(rows, data
     assert len(found) - whole <= (place < len(reply))
 
 
+def test_a_brace_in_a_text_does_not_end_a_task_that_is_cut():
+    whole = json.dumps(
+        {"tasks": [{"instruction": "Add.", "input": ""}, {"instruction": "Close it.", "input": "a } b"}]}
+    )
+    found = read_tasks(whole[: whole.index(" b")], cut=True)
+    assert [(draft.instruction, draft.cut, draft.flaw) for draft in found] == [
+        ("Add.", False, ""),
+        ("Close it.", True, ""),
+    ]
+
+
 @given(st.lists(st.tuples(words, words, words), min_size=1, max_size=6), st.integers(1, 30))
 def test_a_numbered_list_is_read_back(rows, first):
     blocks = [

@@ -78,6 +78,7 @@ def read_tasks(text: str, *, cut: bool = False) -> list[Draft]:
 # --- JSON -----------------------------------------------------------------------------------------------------------
 
 _BEGUN = re.compile(r'"(?:instruction|指令)"\s*:\s*"((?:[^"\\]|\\.)*+)', re.DOTALL)
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\Z)', re.DOTALL)
 _SHOWN = 1_000  # characters of a task that cannot be read
 
 
@@ -104,7 +105,7 @@ def _unread(text: str, *, more: bool) -> list[Draft]:
     """The tasks in a piece of a reply that is no JSON: broken ones, the last perhaps cut off if no more comes."""
     found = [*_BEGUN.finditer(text)]
     drafts = [Draft(each[1][:_SHOWN].strip(), flaw="broken JSON") for each in found]
-    if found and not more and "}" not in text[found[-1].end() :]:
+    if found and not more and "}" not in _STRING.sub("", text[found[-1].end() :].removeprefix('"')):
         drafts[-1] = replace(drafts[-1], cut=True, flaw="")
     return drafts
 

@@ -171,8 +171,8 @@ def _split_yaml(text: str) -> tuple[dict[Any, Any], str]:
         metadata = yaml.safe_load(match[2])
     except (yaml.YAMLError, ArithmeticError, AttributeError, RecursionError, TypeError, ValueError):
         return {}, text
-    if metadata is None:
-        return {}, text[match.end() :]
+    if metadata is None:  # an empty block, unless there is a comment in it, which somebody wrote
+        return {}, text if match[2].strip() else text[match.end() :]
     if not isinstance(metadata, dict) or len(metadata) != len(node.value):  # a key that is there twice
         return {}, text
     return metadata, text[match.end() :]
