@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
-__all__ = ["first_process", "nested", "progress", "quiet_datasets", "tell", "wanted"]
+__all__ = ["first_process", "nested", "progress", "quiet_datasets", "tell", "wanted", "without_bars"]
 
 
 def first_process() -> bool:
@@ -64,13 +64,24 @@ def progress(total: Callable[[], int | None], what: str, unit: str, *, leave: bo
 @contextmanager
 def quiet_datasets() -> Iterator[None]:
     """Keeps the bars of `datasets` out of logs and pipes."""
-    from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from datasets import utils
 
-    if wanted() or are_progress_bars_disabled():
+    with nullcontext() if wanted() else without_bars(utils):
+        yield
+
+
+@contextmanager
+def without_bars(library: Any) -> Iterator[None]:
+    """Hides the bars of a library of Hugging Face's, and leaves them as they were.
+
+    Args:
+        library: its module with ``disable_progress_bars`` and the like.
+    """
+    if library.are_progress_bars_disabled():
         yield
         return
-    disable_progress_bars()
+    library.disable_progress_bars()
     try:
         yield
     finally:
-        enable_progress_bars()
+        library.enable_progress_bars()

@@ -83,7 +83,7 @@ def cell(card, name):
 def test_the_metadata_is_the_hubs(tuned, reward):
     data = ModelCard(card_of(tuned)).data
     assert data.pipeline_tag == "text-generation"
-    assert data.library_name == "transformers"
+    assert data["library_name"] == "transformers"
     assert data.license == "unknown", "neither the base model's nor the data's is known"
     assert data.get("base_model") is None, "a folder here is no id on the Hub"
     assert "alpaca" in data.tags
@@ -109,7 +109,7 @@ def test_a_base_and_data_of_the_hub_are_linked(tuned):
     assert "](https://huggingface.co/org/base)" in card
     assert "](https://huggingface.co/datasets/org/rows)" in card
     adapters = ModelCard(render_model_card(facts, whole=False)).data
-    assert (adapters["base_model_relation"], adapters.library_name) == ("adapter", "peft")
+    assert (adapters["base_model_relation"], adapters["library_name"]) == ("adapter", "peft")
 
 
 @needs_training
@@ -417,7 +417,7 @@ def test_adapters_are_told(tmp_path):
     assert "which this folder holds" in render_model_card(facts, whole=False)
     assert "lora" in ModelCard(render_model_card(facts)).data.tags
     (tmp_path / "adapter_config.json").write_text("{}")
-    assert ModelCard.load(write_model_card(tmp_path, facts)).data.library_name == "peft"
+    assert ModelCard.load(write_model_card(tmp_path, facts)).data["library_name"] == "peft"
 
 
 PLANNED_FACTS = {

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import pickle
 import time
+from abc import ABC, abstractmethod
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -165,20 +166,20 @@ def _judge_of(look: Look, workers: int) -> _Judge:
     return kinds[spread](look, workers)
 
 
-class _Judge:
+class _Judge(ABC):
     """Takes the facts of a check in the order of the rows, and says in the end what is wrong where."""
 
     def __init__(self, look: Look, workers: int) -> None:
         self.look = look
         self.workers = workers
 
+    @abstractmethod
     def take(self, facts: Sequence[_Facts]) -> None:
         """Takes what a block has."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reasons(self) -> Iterator[tuple[_Facts, Sequence[str | None]]]:
         """The samples with something wrong, in order, and what is wrong with each target."""
-        raise NotImplementedError
 
 
 class _InOrder(_Judge):

@@ -21,7 +21,7 @@ from gpt4_instruct.cluster.connect import join, leave, needs_of, node_of_driver,
 from gpt4_instruct.cluster.packing import environment, pack
 from gpt4_instruct.cluster.partitions import merged, scatter
 from gpt4_instruct.cluster.permits import Permits, State, Work
-from gpt4_instruct.errors import InterruptedRunError, LedgerError, OutputError
+from gpt4_instruct.errors import LedgerError, OutputError
 from gpt4_instruct.generation.engine import Engine
 from gpt4_instruct.generation.ledger import Ledger
 from gpt4_instruct.generation.shards import absorb_all, alone_on, shards_of
@@ -186,9 +186,7 @@ class ClusterEngine(Engine):
         if state.error or failure:
             raise state.error or failure  # type: ignore[misc]
         if self._interrupted:
-            raise InterruptedRunError(
-                f"stopped by Ctrl-C; every answer so far is in {self.ledger.path}: run the same command again to go on"
-            )
+            raise self._interruption()
 
     def _look(self) -> State:
         import ray

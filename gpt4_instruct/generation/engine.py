@@ -485,9 +485,7 @@ class Engine:
                     thread.join()
                     self._streaming = False
         if self._interrupted:
-            raise InterruptedRunError(
-                f"stopped by Ctrl-C; every answer so far is in {self.ledger.path}: run the same command again to go on"
-            )
+            raise self._interruption()
 
     async def _run(self, work: Callable[[T], Awaitable[R]], items: Iterator[T], results: Any) -> None:
         under_way: deque[asyncio.Task[R]] = deque()
@@ -619,6 +617,11 @@ class Engine:
             self.ledger.forget(batch)
         self.ledger.commit()
         return len(found)
+
+    def _interruption(self) -> InterruptedRunError:
+        return InterruptedRunError(
+            f"stopped by Ctrl-C; every answer so far is in {self.ledger.path}: run the same command again to go on"
+        )
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:

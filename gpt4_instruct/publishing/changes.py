@@ -22,7 +22,7 @@ from gpt4_instruct.publishing.card_parts import merge_card
 from gpt4_instruct.publishing.cards import render_dataset_card
 from gpt4_instruct.publishing.contents import CARD, Contents
 from gpt4_instruct.publishing.folder import MANIFEST, read_manifest
-from gpt4_instruct.publishing.hub_requests import patiently, without_bars
+from gpt4_instruct.publishing.hub_requests import client_without_bars, patiently
 from gpt4_instruct.storage import sha256
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def read_remote(api: HfApi, repo_id: str, kind: str, revision: str) -> Remote:
     listed = patiently(lambda: list(api.list_repo_tree(repo_id, recursive=True, revision=head, repo_type=kind)))
     files = {each.path: each for each in listed if isinstance(each, RepoFile)}
     card = manifest = None
-    with tempfile.TemporaryDirectory() as cache, without_bars():
+    with tempfile.TemporaryDirectory() as cache, client_without_bars():
 
         def download(path: str) -> Path:
             return Path(

@@ -25,7 +25,7 @@ from gpt4_instruct.errors import HubError, InterruptedRunError, TermsError, Usag
 from gpt4_instruct.progress import wanted
 from gpt4_instruct.publishing.changes import Changes, Remote, find_changes, read_remote
 from gpt4_instruct.publishing.contents import CARD, Contents, read_contents
-from gpt4_instruct.publishing.hub_requests import hub_errors, interruptible, patiently, status_of, without_bars
+from gpt4_instruct.publishing.hub_requests import client_without_bars, hub_errors, interruptible, patiently, status_of
 from gpt4_instruct.publishing.push_result import PushResult, loads_with
 from gpt4_instruct.publishing.secret_scan import check_no_secrets
 from gpt4_instruct.publishing.terms import check_public, notice
@@ -103,7 +103,7 @@ def push(
     api = HfApi(library_name="gpt4-instruct", library_version=__version__)
     work = _Push(api, contents, repo_id, revision or _MAIN, public, accept_terms, create_pr, tag, message, dry_run)
     try:
-        with hub_errors(repo_id), nullcontext() if wanted() else without_bars():
+        with hub_errors(repo_id), nullcontext() if wanted() else client_without_bars():
             who = patiently(api.whoami)
             if "/" not in repo_id:
                 work.repo_id = f"{who['name']}/{repo_id}"

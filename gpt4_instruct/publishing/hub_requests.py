@@ -12,16 +12,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from gpt4_instruct.errors import HubError
+from gpt4_instruct.progress import without_bars
 from gpt4_instruct.publishing.secret_scan import without_secrets
 
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["hub_errors", "interruptible", "patiently", "status_of", "without_bars"]
+__all__ = ["client_without_bars", "hub_errors", "interruptible", "patiently", "status_of"]
 
 _T = TypeVar("_T")
 _TRIES = 5
@@ -170,16 +171,8 @@ def _plain(error: BaseException) -> str:
     return without_secrets(" ".join(str(error).split()))[:300] or type(error).__name__
 
 
-@contextmanager
-def without_bars() -> Iterator[None]:
+def client_without_bars() -> AbstractContextManager[None]:
     """Keeps the client's progress bars out of logs and pipes, and of files that take no time."""
-    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from huggingface_hub import utils
 
-    if are_progress_bars_disabled():
-        yield
-        return
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        enable_progress_bars()
+    return without_bars(utils)

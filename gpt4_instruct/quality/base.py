@@ -13,6 +13,7 @@ number, and its `finish` says what only all rows together can tell. Where it nee
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
@@ -62,7 +63,7 @@ class CheckOverRows(Protocol):
         """What all rows together show: a row's number, or none where it is of the whole, and a reason."""
 
 
-class OverFacts(Generic[_F]):
+class OverFacts(ABC, Generic[_F]):
     """A check over rows that needs only some facts of each, which are found without a look at the others.
 
     Attributes:
@@ -72,13 +73,13 @@ class OverFacts(Generic[_F]):
 
     spread: ClassVar[Spread] = "order"
 
+    @abstractmethod
     def facts(self, sample: Sample) -> _F | None:
         """What has to be remembered of a sample; none where it does not concern the check."""
-        raise NotImplementedError
 
+    @abstractmethod
     def judge(self, facts: _F, row: int) -> str | None:
         """What is wrong, by these facts and those of the rows before."""
-        raise NotImplementedError
 
     def __call__(self, sample: Sample, row: int) -> str | None:
         facts = self.facts(sample)

@@ -45,7 +45,7 @@ from gpt4_instruct.errors import (
 from gpt4_instruct.generation.engine import Engine, check_engine, open_engine
 from gpt4_instruct.generation.ledger import default_path
 from gpt4_instruct.generation.pricing import Spending, load_prices
-from gpt4_instruct.progress import progress
+from gpt4_instruct.progress import progress, without_bars
 from gpt4_instruct.records import (
     Answer,
     Instruction,
@@ -216,10 +216,9 @@ class Split(datasets.ArrowBasedBuilder, ABC):  # type: ignore[misc]
             IncompleteError: some rows have no answer yet, or Ctrl-C was pressed.
             SourceError, LedgerError, OutputError: a file cannot be read or written.
         """
-        bars = datasets.utils.are_progress_bars_disabled()
-        datasets.utils.disable_progress_bars()  # ours says more
         try:
-            super().download_and_prepare(output_dir, **options)
+            with without_bars(datasets.utils):  # ours says more
+                super().download_and_prepare(output_dir, **options)
         except DatasetGenerationError as error:
             cause: BaseException | None = error.__cause__
             while isinstance(cause, DatasetGenerationError):
@@ -231,9 +230,6 @@ class Split(datasets.ArrowBasedBuilder, ABC):  # type: ignore[misc]
             raise
         except OSError as error:
             raise _cannot_write(error) from error
-        finally:
-            if not bars:
-                datasets.utils.enable_progress_bars()
 
     # --- the rows ---------------------------------------------------------------------------------------------------
 

@@ -16,8 +16,8 @@ from gpt4_instruct.prompts.self_instruct_classics import YES_NO, render_instance
 from gpt4_instruct.prompts.self_instruct_replies import read_input, read_instances
 from gpt4_instruct.prompts.tasks import render_alpaca, render_chinese
 from gpt4_instruct.quality.base import Sample, first_failure
-from gpt4_instruct.records import Answer, Language, Message, Reject, Request, Row, Sampling
-from gpt4_instruct.splits.chinese import ask_for_translation, read_translated
+from gpt4_instruct.records import Answer, Language, Message, Reject, Request, Row
+from gpt4_instruct.splits.chinese import AnswerInChinese, ask_for_translation, read_translated
 from gpt4_instruct.splits.rounds import Asked, Task
 from gpt4_instruct.splits.self_instruct_recipes import (
     CLASS_INSTANCES,
@@ -164,7 +164,7 @@ def _is_chinese(row: Row) -> bool:
     return task.language == "zh" if isinstance(task, Task) else task.chinese is not None
 
 
-class AnswerInBoth(Stage):
+class AnswerInBoth(AnswerInChinese):
     """A teacher answers a task in English and in Chinese; the pair is whole or not at all.
 
     Args:
@@ -172,13 +172,6 @@ class AnswerInBoth(Stage):
         sampling: how.
         checks: what each answer must pass.
     """
-
-    name = "answer"
-
-    def __init__(self, teacher: Teacher, sampling: Sampling, checks: Sequence[str]) -> None:
-        self.teacher = teacher
-        self._sampling = sampling
-        self._checks = checks
 
     def requests(self, row: Row) -> list[tuple[Teacher, Request]]:
         """Two requests: the task in English, the task in Chinese."""
