@@ -93,6 +93,7 @@ def test_nearest_is_the_first_of_the_most_similar_with_rouge_scores_own_number(l
         best = max(scores)
         expected = (scores.index(best), best) if best > threshold else None
         assert index.nearest(candidate) == expected
+        assert index.similar(candidate) == [each for each in enumerate(scores) if each[1] > threshold]
         assert index.add_if_novel(candidate) is (expected is None)
 
     same()

@@ -8,7 +8,7 @@
           ──▶ here, in order, as they come (`shifted_rows`, `few_answers`, `score_collapse`)
 
 A check over rows of another package that has no facts sees each sample here, in order. No worker has more in memory
-than a block of rows, some of the keys or, for `near_duplicate`, its share of the tasks that are kept, 200,000 at most.
+than a block of rows, some of the keys or, for `near_duplicate`, the tasks that are kept, 200,000 at most of a language.
 Here are, as on one machine, the findings; and the tasks and signatures of checks that compare them lie in Ray's object
 store, which moves what does not fit to the disk.
 """
@@ -25,9 +25,9 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from gpt4_instruct.cluster.minhash import Bands, Pair, equal_share, pairs, signatures_table
+from gpt4_instruct.cluster.minhash import TEXTS, Bands, Pair, equal_share, pairs, signatures_table
 from gpt4_instruct.cluster.novelty import ROUND, nearest
-from gpt4_instruct.cluster.rows import Block, by_key, cluster, look_at
+from gpt4_instruct.cluster.rows import TABLE_ROWS, Block, Tables, by_key, cluster, look_at
 from gpt4_instruct.formats import UnreadableRow
 from gpt4_instruct.progress import progress
 from gpt4_instruct.quality.audit import Audited, Look, conclude, find_in, judged, keep, prepare, targets
@@ -206,12 +206,10 @@ class _ByKey(_Judge):
 
     def __init__(self, look: Look, workers: int) -> None:
         super().__init__(look, workers)
-        self._tables: list[Any] = []
-        self._count = 0
+        self._tables = Tables(TABLE_ROWS)
 
     def take(self, facts: Sequence[_Facts]) -> None:
         import pyarrow
-        import ray
 
         lines = [
             (int.from_bytes(one[0][:8], "big", signed=True), each.row, each.place, answer, each.sources, one)
@@ -224,13 +222,12 @@ class _ByKey(_Judge):
             table = pyarrow.table({"key": keys, "row": rows, "place": places, "answer": answers})
             for name, values in (("sources", sources), ("facts", each_facts)):
                 table = table.append_column(name, pyarrow.array([*map(pickle.dumps, values)], pyarrow.binary()))
-            self._tables.append(ray.put(table))
-            self._count += len(lines)
+            self._tables.add(table)
 
     def reasons(self) -> Iterator[tuple[_Facts, Sequence[str | None]]]:
         name = self.look.name
-        found = by_key(self._tables, self._count, lambda table: _judged(table, name), self.workers)
-        self._tables = []
+        tables, self._tables = self._tables, Tables(TABLE_ROWS)
+        found = by_key(tables.references(), tables.count, lambda table: _judged(table, name), self.workers)
         yield from _by_sample(
             _Said(each["row"], each["place"], each["answer"], pickle.loads(each["sources"]), each["reason"])
             for each in found
@@ -299,11 +296,9 @@ class _Alike(_Judge):
     def __init__(self, look: Look, workers: int) -> None:
         super().__init__(look, workers)
         self._where = _Where()
-        self._tables: list[Any] = []
+        self._tables = Tables(TEXTS)
 
     def take(self, facts: Sequence[_Facts]) -> None:
-        import ray
-
         numbers, signatures = [], []
         for each in facts:
             for answer, one in enumerate(each.each):
@@ -311,13 +306,13 @@ class _Alike(_Judge):
                     numbers.append(self._where.add(each, answer))
                     signatures.append(one)
         if numbers:
-            self._tables.append(ray.put(signatures_table(numbers, signatures)))
+            self._tables.add(signatures_table(numbers, signatures))
 
     def reasons(self) -> Iterator[tuple[_Facts, Sequence[str | None]]]:
         check, rows = self.look.over_rows, self._where.rows
         count, width, permutations = check.bands
         found = pairs(
-            self._tables,
+            self._tables.references(),
             len(rows),
             Bands(count, width, permutations),
             lambda one, other: equal_share(one, other, permutations),

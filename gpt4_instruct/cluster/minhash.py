@@ -33,10 +33,10 @@ from gpt4_instruct.languages import words
 from gpt4_instruct.quality.minhash import Signer
 from gpt4_instruct.quality.novelty import f1
 
-__all__ = ["Bands", "Duplicates", "components", "duplicates", "equal_share", "pairs", "signatures_table"]
+__all__ = ["TEXTS", "Bands", "Duplicates", "components", "duplicates", "equal_share", "pairs", "signatures_table"]
 
 _LEAST = 0.75
-_BLOCK = 4_000  # texts
+TEXTS = 4_000  # of a table of signatures, which becomes one of as many bands for each of them
 _AT_ONCE = 1_000  # texts of a bucket that are compared with all of it at once
 
 Pair = tuple[int, int, float]
@@ -116,7 +116,7 @@ def duplicates(
         sign = ray.remote(_signed).options(num_cpus=1)
         tables: list[Any] = []
         count = 0
-        for block in in_blocks(texts, _BLOCK):
+        for block in in_blocks(texts, TEXTS):
             tables.append(sign.remote(count, block, language))
             count += len(block)
             ray.wait(tables, num_returns=max(1, len(tables) - 2 * workers))  # no more wait their turn

@@ -1,23 +1,25 @@
 """Alpaca's rule on a cluster: which texts are novel, each compared with all kept before it, exactly as on one machine.
 
 The rule goes text by text, but nearly all of its work is looking for the nearest of the texts kept so far, and these
-hardly change from one text to the next. So it goes in rounds of some thousand texts:
+hardly change from one text to the next. So it goes in rounds of some thousand texts, each worker having an index of all
+texts that were kept, and of each round its share of the texts to look for:
 
-1. Each worker has the index of its share of the texts that were kept, and looks for what is near to each text there.
-2. Those that are novel so far are compared with one another here, in order: they are kept, or near one of this round.
-3. Each worker adds its share of the kept ones.
+1. The workers look for what is near among the texts kept before the round. Those near to nothing may be kept.
+2. The workers look for what is near among those earlier ones of the round that may be kept.
+3. Here it is decided, in order, which of them are kept, and all workers add these.
 
-So any number of workers finds the same, to the digit. A worker's memory, and its work for a text, grow with its share
-of the texts that are kept, not with those that are looked at (an audit keeps 200,000 at most). Step 2 is one process's
-work, a third of a millisecond for every text that is kept, and bounds what more workers can gain. Pairs of texts are
-never gathered: a family of a million texts in which one word differs is a million lookups, where a join on rare tokens
-would write down half a trillion pairs.
+So any number of workers finds the same, to the digit. To look is far more work than to add, which each of them does for
+all; a kept text takes some 400 bytes of each worker's memory, so ten million of them are 4 GB. (An audit keeps 200,000
+at most.) For more, and where the rule itself is not what is wanted, there is `cluster.minhash`. But pairs of texts are
+gathered within a round only: a family of a million texts in which one word differs is a million lookups here, where a
+join on rare tokens would write down half a trillion pairs.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from gpt4_instruct.cluster.rows import cluster, in_blocks
 from gpt4_instruct.errors import UsageError
@@ -25,9 +27,11 @@ from gpt4_instruct.quality.novelty import NoveltyIndex
 
 __all__ = ["ROUND", "kept", "nearest"]
 
-ROUND = 4_000  # texts
+ROUND = 2_000  # texts
 
 Near = tuple[int, float] | None
+
+_T = TypeVar("_T")
 
 
 def kept(
@@ -102,20 +106,23 @@ def nearest(
     count = 0  # of the kept texts
     try:
         for reference in rounds:
-            batch = ray.get(reference)
-            looked = ray.get([actor.look.remote(reference) for actor in actors])
-            found = [_best(each) for each in zip(*looked, strict=True)]
-            own = NoveltyIndex(threshold, language)
-            added: list[int] = []
-            for place, near in enumerate(found):
-                if len(own) and (tell or near is None):
-                    late = own.nearest(batch[place])
-                    near = found[place] = _best((near, late and (count + late[0], late[1])))
-                if near is None and (most is None or count + len(own) < most):
-                    own.add(batch[place])
-                    added.append(place)
+            found = _in_turn(ray.get([actor.before.remote(reference) for actor in actors]))
+            novel = [place for place, near in enumerate(found) if near is None]
+            asked = range(len(found)) if tell else novel
+            within = _in_turn(ray.get([actor.within.remote(reference, novel, asked) for actor in actors]))
+            numbers: dict[int, int] = {}  # of those of `novel` that are kept: which kept text they are
+            for place, nears in zip(asked, within, strict=True):
+                late = ((numbers[one], score) for one, score in nears if one in numbers)
+                found[place] = max(
+                    (near for near in (found[place], *late) if near is not None),
+                    key=lambda near: (near[1], -near[0]),  # of equally similar ones, the one that was kept first
+                    default=None,
+                )
+                if found[place] is None and (most is None or count + len(numbers) < most):
+                    numbers[bisect_left(novel, place)] = count + len(numbers)
+            added = [novel[one] for one in numbers]
             for actor in actors:
-                actor.keep.remote(reference, added, count)
+                actor.add.remote(reference, added)
             count += len(added)
             yield from found
     finally:
@@ -123,25 +130,46 @@ def nearest(
             ray.kill(actor)
 
 
-def _best(found: Sequence[Near]) -> Near:
-    """The most similar of several; of equally similar ones, the one that was kept first."""
-    return max((near for near in found if near is not None), key=lambda near: (near[1], -near[0]), default=None)
+def _in_turn(shares: Sequence[Sequence[_T]]) -> list[_T]:
+    """What each worker found of every so many texts, in the order of the texts.
+
+    >>> _in_turn(["ace", "bd"])
+    ['a', 'b', 'c', 'd', 'e']
+    """
+    return [shares[place % len(shares)][place // len(shares)] for place in range(sum(map(len, shares)))]
 
 
 class _Index:
-    """A worker: it has every so many of the texts that were kept."""
+    """A worker: it has all texts that were kept, and looks at every so many of a round."""
 
     def __init__(self, threshold: float, language: str, share: int, workers: int) -> None:
         self._index = NoveltyIndex(threshold, language)
-        self._share, self._workers = share, workers
+        self._share = slice(share, None, workers)
 
-    def look(self, texts: Sequence[str]) -> list[Near]:
-        """What is near to each text among those that are kept here."""
-        found = [self._index.nearest(text) for text in texts]
-        return [near and (near[0] * self._workers + self._share, near[1]) for near in found]
+    def before(self, texts: Sequence[str]) -> list[Near]:
+        """What is near to each text of the share among those kept before."""
+        return [self._index.nearest(text) for text in texts[self._share]]
 
-    def keep(self, texts: Sequence[str], added: Sequence[int], count: int) -> None:
-        """Keeps this worker's share of the texts that a round added to so many before."""
-        for number, place in enumerate(added, start=count):
-            if number % self._workers == self._share:
-                self._index.add(texts[place])
+    def within(self, texts: Sequence[str], novel: Sequence[int], asked: Sequence[int]) -> list[list[tuple[int, float]]]:
+        """All that is near to each asked text of the share among the earlier novel ones of the round.
+
+        Args:
+            texts: of the round.
+            novel: the places of those that are near to none that was kept before.
+            asked: the places of those that are asked for, of which this worker takes its share.
+
+        Returns:
+            of each, places in `novel` and F1s.
+        """
+        index = NoveltyIndex(self._index.threshold, self._index.language)
+        found = []
+        for place in asked[self._share]:
+            while len(index) < len(novel) and novel[len(index)] < place:
+                index.add(texts[novel[len(index)]])
+            found.append(index.similar(texts[place]))
+        return found
+
+    def add(self, texts: Sequence[str], added: Sequence[int]) -> None:
+        """Adds those of a round that are kept."""
+        for place in added:
+            self._index.add(texts[place])

@@ -25,9 +25,10 @@ from gpt4_instruct.errors import Gpt4InstructError
 from gpt4_instruct.sources.rows import Rows
 from gpt4_instruct.sources.shards import Shard
 
-__all__ = ["Block", "by_key", "cluster", "in_blocks", "look_at", "on_cluster"]
+__all__ = ["TABLE_ROWS", "Block", "Tables", "by_key", "cluster", "in_blocks", "look_at", "on_cluster"]
 
 BLOCK_ROWS = 1_000
+TABLE_ROWS = 50_000  # of a table of what is to be brought together by key
 _MOST_PART_ROWS = 20_000
 _PARTS_EACH = 8  # for each worker, so that none waits long for the last one
 _KEYS_AT_ONCE = 500_000  # that one worker has in memory, about
@@ -214,6 +215,42 @@ def look_at(rows: Rows, make: Callable[[], Callable[[Block], Any]], workers: int
     found.context.target_max_block_size = 1  # byte: what is found of a block is handed on at once, as rows are read
     for row in found.iter_rows():
         yield pickle.loads(row["found"])
+
+
+class Tables:
+    """Arrow tables in Ray's object store, gathered until they are large: each one is a task for whoever reads them.
+
+    Args:
+        size: of how many rows one is, at least, but the last.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.count = 0  # of all rows
+        self._size = size
+        self._gathered: list[Any] = []
+        self._gathered_rows = 0
+        self._references: list[Any] = []
+
+    def add(self, table: Any) -> None:
+        """Adds a table; all of them have the same columns."""
+        self._gathered.append(table)
+        self._gathered_rows += table.num_rows
+        self.count += table.num_rows
+        if self._gathered_rows >= self._size:
+            self._put()
+
+    def references(self) -> list[Any]:
+        """References to the large ones."""
+        if self._gathered_rows:
+            self._put()
+        return self._references
+
+    def _put(self) -> None:
+        import pyarrow
+        import ray
+
+        self._references.append(ray.put(pyarrow.concat_tables(self._gathered).combine_chunks()))
+        self._gathered, self._gathered_rows = [], 0
 
 
 def by_key(

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gpt4_instruct.cluster.rows import Block, by_key, cluster, look_at
+from gpt4_instruct.cluster.rows import TABLE_ROWS, Block, Tables, by_key, cluster, look_at
 from gpt4_instruct.progress import progress
 from gpt4_instruct.records import Reject
 from gpt4_instruct.sources.rows import RowReader, Rows
@@ -121,10 +121,9 @@ def _key(answer: Answer) -> int:
 def _read(facts: Described, lengths: Path, tokenizer: str | Tokenizer | None, workers: int) -> None:
     """Reads a data set into `facts`, and writes its lengths."""
     import pyarrow
-    import ray
 
     reader, rows = facts.rows.reader(), facts.rows
-    tables, count = [], 0
+    tables = Tables(TABLE_ROWS)
     with lengths.open("w", encoding="utf-8", newline="") as file, progress(rows.count, rows.name, "row") as bar:
         csv.writer(file).writerow(LENGTHS)
         for found in look_at(rows, lambda: _Measurer(reader, tokenizer), workers):
@@ -140,9 +139,8 @@ def _read(facts: Described, lengths: Path, tokenizer: str | Tokenizer | None, wo
                 table = pyarrow.table({"key": keys, "row": numbers, "source": sources})
                 for name, words in (("verb", verbs), ("noun", nouns)):
                     table = table.append_column(name, pyarrow.array(words, pyarrow.string()))
-                tables.append(ray.put(table))
-                count += table.num_rows
-    for each in by_key(tables, count, _counted, workers):
+                tables.add(table)
+    for each in by_key(tables.references(), tables.count, _counted, workers):
         facts.count_distinct(each["source"], each["count"])
         if each["verb"] is not None:
             facts.count_pair(each["source"], (each["verb"], each["noun"]), each["count"])

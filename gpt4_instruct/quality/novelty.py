@@ -113,6 +113,22 @@ class NoveltyIndex:
         """
         return self._nearest(self._tokens(text))
 
+    def similar(self, text: str) -> list[tuple[int, float]]:
+        """All of the kept texts that `text` is too similar to, in the order of adding.
+
+        Returns:
+            of each, its number and the F1, as of `nearest`.
+
+        Raises:
+            UsageError: `text` is not a string.
+        """
+        sequence = [self._features.get(token, _UNSEEN) for token in self._tokens(text)]
+        numbers = self._candidates(sequence)
+        found = dict.fromkeys(self._equal(sequence, numbers), 1.0)
+        if others := [number for number in numbers if number not in found]:
+            found.update(zip(others, self._scores(sequence, others).tolist(), strict=True))
+        return [(number, score) for number, score in sorted(found.items()) if score > self.threshold]
+
     def closest(self, text: str) -> float:
         """The highest F1 of `text` with any kept text, however low: all of them are looked at, which `nearest` avoids.
 
@@ -155,21 +171,31 @@ class NoveltyIndex:
         return words(text, self.language)
 
     def _nearest(self, tokens: list[str]) -> tuple[int, float] | None:
+        sequence = [self._features.get(token, _UNSEEN) for token in tokens]
+        numbers = self._candidates(sequence)
+        equal = self._equal(sequence, numbers)
+        if equal:
+            return (equal[0], 1.0) if self.threshold < 1 else None
+        if not numbers:
+            return None
+        scores = self._scores(sequence, numbers)
+        best = int(scores.argmax())
+        return (numbers[best], float(scores[best])) if scores[best] > self.threshold else None
+
+    def _equal(self, sequence: list[int], numbers: list[int]) -> list[int]:
+        """Those of some kept texts that have the same tokens: if they are long, comparing them would take seconds."""
+        packed = None if _UNSEEN in sequence else _packed(sequence)
+        return [number for number in numbers if self._texts[number] == packed]
+
+    def _scores(self, sequence: list[int], numbers: list[int]) -> Any:
+        """The F1 with some kept texts."""
         import numpy as np
         from rapidfuzz.distance import LCSseq
         from rapidfuzz.process import cdist
 
-        sequence = [self._features.get(token, _UNSEEN) for token in tokens]
-        numbers = self._candidates(sequence)
-        if not numbers:
-            return None
         texts = [self._texts[number] for number in numbers]
-        if _UNSEEN not in sequence and (packed := _packed(sequence)) in texts:  # long ones would take seconds below
-            return (numbers[texts.index(packed)], 1.0) if self.threshold < 1 else None
         common = cdist([sequence], texts, scorer=LCSseq.similarity, dtype=np.int64)[0]
-        scores = f1(common, len(sequence), np.array([len(text) for text in texts]))
-        best = int(scores.argmax())
-        return (numbers[best], float(scores[best])) if scores[best] > self.threshold else None
+        return f1(common, len(sequence), np.array([len(text) for text in texts]))
 
     def _candidates(self, sequence: list[int]) -> list[int]:
         """The numbers of the kept texts that may be too similar, ascending."""
