@@ -27,6 +27,7 @@ import pytest
 from datasets import load_dataset
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from gpt4_instruct import (
     BudgetError,
@@ -40,6 +41,7 @@ from gpt4_instruct import (
     UsageError,
     build,
 )
+from gpt4_instruct.cli.app import app
 from gpt4_instruct.cluster.connect import needs_of
 from gpt4_instruct.cluster.partitions import Part, merged, part_of, scatter, write_results
 from gpt4_instruct.cluster.permits import Permits
@@ -614,10 +616,17 @@ def test_a_part_of_a_ledger_comes_back_once(tmp_path):
     shard.settle(requests[2].key, "the third")
     shard.commit()  # the last one is under way when the worker is killed
     shard._run_lock.release()
-    with alone_on(ledger.path), pytest.raises(LedgerError, match="a run on a cluster is using"):
-        take_over(ledger)
-    take_over(ledger)
+    look = ["ledger", "show", "--ledger", str(ledger.path)]
+    with alone_on(ledger.path):
+        with pytest.raises(LedgerError, match="a run on a cluster is using"):
+            take_over(ledger)
+        said = CliRunner().invoke(app, look)  # which is no run
+        assert said.exit_code == 0
+        assert said.stderr == "a run on a cluster is using this ledger: what its workers have is not in it yet\n"
+    said = CliRunner().invoke(app, look)
+    assert (said.exit_code, said.stderr) == (0, "")
     assert not shards_of(ledger.path).exists()
+    take_over(ledger)
     query = "SELECT state, response, attempts, unknown_attempts, prompt_tokens FROM requests ORDER BY request"
     assert list(ledger.query(query)) == [
         ("settled", "the first", 1, 0, 3),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 pytest.importorskip("ray")
@@ -19,10 +21,11 @@ from typer.testing import CliRunner
 
 from gpt4_instruct import MissingExtraError, SourceError, UsageError, audit, stats
 from gpt4_instruct.cli.app import app
-from gpt4_instruct.cluster import minhash, novelty
+from gpt4_instruct.cluster import minhash, novelty, rows
 from gpt4_instruct.errors import RunStoppedError
 from gpt4_instruct.quality.novelty import NoveltyIndex
 from gpt4_instruct.quality.novelty import kept as kept_here
+from gpt4_instruct.sources.rows import open_rows
 
 # What finds nearly the same rows is asked for, too.
 WHOLE: dict[str, Any] = {"near_duplicates": True}
@@ -162,6 +165,48 @@ def test_novelty_names_the_nearest_text_that_is_kept_and_keeps_no_more_than_it_m
             index.add(text)
     rounds = [ray.put(texts[start : start + 250]) for start in range(0, len(texts), 250)]
     assert list(novelty.nearest(rounds, workers=3, most=100)) == wanted
+
+
+def lose_a(worker: str) -> int:
+    """Kills a worker, as the kernel does where memory is short; its process."""
+    lost = next(each for each in psutil.process_iter(["cmdline"]) if (each.info["cmdline"] or [""])[0] == worker)
+    lost.kill()
+    lost.wait(20)
+    return lost.pid
+
+
+def test_a_lost_workers_share_of_the_novel_texts_is_given_to_another():
+    texts = made_up(1_500, seed=11)
+    rounds = [ray.put(texts[start : start + 250]) for start in range(0, len(texts), 250)]
+    found = novelty.nearest(rounds, workers=2)
+    near = [next(found) for _ in range(600)]  # of the third round
+    lost = {lose_a("ray::_Index")}
+    near += [next(found) for _ in range(250)]
+    lost.add(lose_a("ray::_Index"))
+    near += found
+    assert len(lost) == 2
+    assert [number for number, each in enumerate(near) if each is None] == kept_here(texts)
+
+
+def test_what_a_lost_worker_had_before_it_is_looked_at_by_another(shards, monkeypatch):
+    monkeypatch.setattr(rows, "BLOCK_ROWS", 40)
+
+    def make():
+        def look(block):
+            time.sleep(0.3)
+            return os.getpid(), [(block.first + place, raw) for place, (_, raw) in enumerate(block.rows)]
+
+        return look
+
+    data = open_rows(str(shards))
+    with rows.cluster("") as workers:
+        assert workers == 3
+        looking = rows.look_at(data, make, workers)
+        found = [next(looking)]
+        lost = lose_a("ray::MapWorker(MapBatches(_Looker))")
+        found += looking
+    assert len({process for process, _ in found} - {lost}) >= 3
+    assert [each for _, block in found for each in block] == list(enumerate(raw for _, raw in data.raw()))
 
 
 def test_minhash_finds_the_similar_pairs_and_only_those():

@@ -21,12 +21,16 @@ _LedgerOption = Annotated[Path | None, typer.Option("--ledger", help="The file. 
 
 def _open(path: Path | None) -> Ledger:
     from gpt4_instruct.errors import LedgerError
-    from gpt4_instruct.generation.ledger import Ledger, default_path
+    from gpt4_instruct.generation.ledger import default_path
+    from gpt4_instruct.generation.shards import look_into, shards_of
 
     path = path or default_path()
-    if not path.exists():
+    ledger = look_into(path)
+    if ledger is None:
         raise LedgerError(f"there is no ledger at {path}: build makes one, --ledger names another")
-    return Ledger(path)
+    if shards_of(path).is_dir():
+        typer.echo("a run on a cluster is using this ledger: what its workers have is not in it yet", err=True)
+    return ledger
 
 
 @contextmanager

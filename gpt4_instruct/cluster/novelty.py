@@ -28,6 +28,7 @@ from gpt4_instruct.quality.novelty import NoveltyIndex
 __all__ = ["ROUND", "kept", "nearest"]
 
 ROUND = 2_000  # texts
+_TRIES = 4  # of a share of a round whose worker is lost
 
 Near = tuple[int, float] | None
 
@@ -101,15 +102,14 @@ def nearest(
     """
     import ray
 
-    index: Any = ray.remote(_Index).options(num_cpus=1)
-    actors = [index.remote(threshold, language, share, workers) for share in range(workers)]
+    crew = _Crew(threshold, language, workers)
     count = 0  # of the kept texts
     try:
         for reference in rounds:
-            found = _in_turn(ray.get([actor.before.remote(reference) for actor in actors]))
+            found = crew.ask("before", reference)
             novel = [place for place, near in enumerate(found) if near is None]
             asked = range(len(found)) if tell else novel
-            within = _in_turn(ray.get([actor.within.remote(reference, novel, asked) for actor in actors]))
+            within = crew.ask("within", reference, novel, asked)
             numbers: dict[int, int] = {}  # of those of `novel` that are kept: which kept text they are
             for place, nears in zip(asked, within, strict=True):
                 late = ((numbers[one], score) for one, score in nears if one in numbers)
@@ -120,13 +120,64 @@ def nearest(
                 )
                 if found[place] is None and (most is None or count + len(numbers) < most):
                     numbers[bisect_left(novel, place)] = count + len(numbers)
-            added = [novel[one] for one in numbers]
-            for actor in actors:
-                actor.add.remote(reference, added)
-            count += len(added)
+            texts = ray.get(reference)
+            crew.add([texts[novel[one]] for one in numbers])
+            count += len(numbers)
             yield from found
     finally:
-        for actor in actors:
+        crew.end()
+
+
+class _Crew:
+    """The workers. One that is lost is replaced by another that is given all that was kept before."""
+
+    def __init__(self, threshold: float, language: str, workers: int) -> None:
+        import ray
+
+        self._index: Any = ray.remote(_Index).options(num_cpus=1)
+        self._how = threshold, language, workers
+        self._kept: list[Any] = []  # references to what each round kept
+        self._actors = [self._hire(share) for share in range(workers)]
+
+    def _hire(self, share: int) -> Any:
+        threshold, language, workers = self._how
+        actor = self._index.remote(threshold, language, share, workers)
+        for kept in self._kept:
+            actor.add.remote(kept)
+        return actor
+
+    def ask(self, what: str, *values: Any) -> list[Any]:
+        """What the workers say of a round, each of its share, in the order of the texts."""
+        import ray
+
+        asked = [getattr(actor, what).remote(*values) for actor in self._actors]
+        shares = []
+        for share, answer in enumerate(asked):
+            for rest in reversed(range(_TRIES)):
+                try:
+                    shares.append(ray.get(answer))
+                    break
+                except ray.exceptions.RayActorError:
+                    if not rest:
+                        raise
+                    self._actors[share] = self._hire(share)
+                    answer = getattr(self._actors[share], what).remote(*values)
+        return _in_turn(shares)
+
+    def add(self, texts: list[str]) -> None:
+        """Has all of them keep some texts."""
+        import ray
+
+        if texts:
+            self._kept.append(ray.put(texts))
+            for actor in self._actors:
+                actor.add.remote(self._kept[-1])
+
+    def end(self) -> None:
+        """Ends them."""
+        import ray
+
+        for actor in self._actors:
             ray.kill(actor)
 
 
@@ -169,7 +220,7 @@ class _Index:
             found.append(index.similar(texts[place]))
         return found
 
-    def add(self, texts: Sequence[str], added: Sequence[int]) -> None:
-        """Adds those of a round that are kept."""
-        for place in added:
-            self._index.add(texts[place])
+    def add(self, texts: Sequence[str]) -> None:
+        """Adds what a round keeps."""
+        for text in texts:
+            self._index.add(text)

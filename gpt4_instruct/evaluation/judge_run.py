@@ -18,8 +18,9 @@ from gpt4_instruct.evaluation.judge_results import facts
 from gpt4_instruct.evaluation.judging import Judging, identity, to_line
 from gpt4_instruct.evaluation.pairing import Pair, Paired
 from gpt4_instruct.generation.engine import Engine
-from gpt4_instruct.generation.ledger import Ledger, default_path
+from gpt4_instruct.generation.ledger import default_path
 from gpt4_instruct.generation.pricing import load_prices
+from gpt4_instruct.generation.shards import look_into
 from gpt4_instruct.storage import replacing
 from gpt4_instruct.teachers.base import Teacher
 
@@ -266,7 +267,7 @@ def estimate_all(
 ) -> list[JudgeResult]:
     """What all groups together would ask and cost, as the estimate of each; nothing is sent or written."""
     path = Path(ledger).expanduser() if ledger else default_path()
-    opened = Ledger(path) if path.exists() else None
+    opened = look_into(path)
     for group in groups:  # what failed there would be asked again
         group.earlier = None if overwrite else _failures(group.file, identity(judging, group.paired.pairs))
     try:

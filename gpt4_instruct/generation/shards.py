@@ -19,7 +19,7 @@ from gpt4_instruct.errors import LedgerError
 from gpt4_instruct.generation.ledger import Ledger
 from gpt4_instruct.storage import lock
 
-__all__ = ["absorb_all", "alone_on", "shards_of", "take_over"]
+__all__ = ["absorb_all", "alone_on", "look_into", "shards_of", "take_over"]
 
 _SUFFIX = ".sqlite3"
 _LEAVING_S = 60.0  # until the workers of a run that was killed have noticed
@@ -54,6 +54,29 @@ def alone_on(ledger: Path) -> Iterator[None]:
         yield
     finally:
         own.release()
+
+
+def look_into(path: Path) -> Ledger | None:
+    """A ledger to read, with what a run on several machines left behind; none where there is no file.
+
+    While such a run goes on, what its workers have is not in it: the folder of the parts is still there then.
+
+    Raises:
+        LedgerError: it, or a part of it, cannot be read.
+    """
+    if not path.exists():
+        return None
+    ledger = Ledger(path)
+    if shards_of(path).is_dir():
+        try:
+            with lock(shards_of(path), blocking=False):
+                absorb_all(ledger, shards_of(path))
+        except Timeout:
+            pass
+        except BaseException:
+            ledger.close()
+            raise
+    return ledger
 
 
 def take_over(ledger: Ledger) -> None:

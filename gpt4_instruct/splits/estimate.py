@@ -11,12 +11,12 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpt4_instruct.errors import TransientError
 from gpt4_instruct.generation.ledger import Ledger
 from gpt4_instruct.generation.pricing import Prices, answer_tokens, load_prices, most_tokens, prompt_tokens
+from gpt4_instruct.generation.shards import look_into
 from gpt4_instruct.progress import progress
 from gpt4_instruct.records import Answer, Reject, Request, Row
 from gpt4_instruct.splits.base import Split
@@ -238,8 +238,7 @@ def estimate(split: str, **config: Any) -> Estimate:
     """
     builder = find_split(split)(**config)
     prices = load_prices(builder.settings.prices)
-    path: Path = builder.ledger_path()
-    ledger = Ledger(path) if path.exists() else None
+    ledger = look_into(builder.ledger_path())
     try:
         return _estimate(builder, ledger, prices)
     finally:
