@@ -169,7 +169,9 @@ def test_novelty_names_the_nearest_text_that_is_kept_and_keeps_no_more_than_it_m
 
 def lose_a(worker: str) -> int:
     """Kills a worker, as the kernel does where memory is short; its process."""
-    lost = next(each for each in psutil.process_iter(["cmdline"]) if (each.info["cmdline"] or [""])[0] == worker)
+    # Behind the name stands the method that it is at, if it is.
+    named = (each for each in psutil.process_iter(["cmdline"]) if (each.info["cmdline"] or [""])[0].startswith(worker))
+    lost = next(named)
     lost.kill()
     lost.wait(20)
     return lost.pid
