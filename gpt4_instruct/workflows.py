@@ -21,7 +21,8 @@ from gpt4_instruct.quality.cleaning import part, write_findings
 from gpt4_instruct.records import Language
 from gpt4_instruct.registry import find
 from gpt4_instruct.reports import audit_page
-from gpt4_instruct.sources.rows import Rows, configs_of, open_rows
+from gpt4_instruct.sources.built import configs_of, is_built
+from gpt4_instruct.sources.rows import Rows, open_rows
 from gpt4_instruct.storage import replace_text, write_json
 
 if TYPE_CHECKING:
@@ -225,10 +226,9 @@ def _engine(engine: str) -> Any:
 
 def _open(data: Any, language: Language | None) -> Iterator[tuple[Rows, tuple[Path, str] | None]]:
     """The rows of one argument, and where it is a folder of ours, its path and config: a folder holds several."""
-    folder = Path(data).expanduser() if isinstance(data, str | Path) else None
-    if folder is not None and (folder / MANIFEST).is_file():
-        for config in configs_of(folder):
-            yield open_rows(f"{folder}:{config}", language=language), (folder, config)
+    if isinstance(data, str | Path) and is_built(data):
+        for config in configs_of(data):
+            yield open_rows(f"{data}:{config}", language=language), _place(f"{data}:{config}")
         return
     yield open_rows(data, language=language), _place(data)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from gpt4_instruct.publishing.push_result import PushResult
 
-__all__ = ["build_data", "impatient", "load_rows", "push_folder", "upload_file", "waits"]
+__all__ = ["build_data", "found_in", "impatient", "load_rows", "push_folder", "upload_file", "waits"]
 
 _WAITS: list[float] = []
 
@@ -34,14 +35,22 @@ def waits() -> list[float]:
 
 
 def build_data(folder: str, config: str, texts: Sequence[str], **settings: Any) -> None:
-    """Builds a config of these answers into a folder."""
+    """Builds a config of these answers into a folder, or at a URL."""
     from gpt4_instruct import Replay, build
 
     task = "写第{}句话。" if config == "chinese" else "Say sentence {}."
     tasks = [{"instruction": task.format(n), "input": "", "output": text} for n, text in enumerate(texts)]
-    source = Path(folder).with_name(f"{Path(folder).name}-tasks.json")
-    source.write_text(json.dumps(tasks), encoding="utf-8")
-    build(config, source, teacher=Replay(tasks), out=folder, overwrite=True, **settings)
+    with tempfile.TemporaryDirectory() as scratch:
+        source = Path(scratch, "tasks.json")
+        source.write_text(json.dumps(tasks), encoding="utf-8")
+        build(config, source, teacher=Replay(tasks), out=folder, overwrite=True, **settings)
+
+
+def found_in(data: str) -> list[tuple[Any, ...]]:
+    """What an audit finds, row by row."""
+    from gpt4_instruct import audit
+
+    return [(each.row, each.check, each.reason) for each in audit(data).findings]
 
 
 def push_folder(folder: str, repo_id: str, **named: Any) -> PushResult:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from gpt4_instruct.errors import TermsError, UsageError
+from gpt4_instruct.errors import OutputError, TermsError, UsageError
 from gpt4_instruct.storage import sha256
 from tests.hub import Client, File, LoopbackHub
-from tests.pushing import build_data, load_rows, push_folder, upload_file
+from tests.pushing import build_data, found_in, load_rows, push_folder, upload_file
 
 CHINESE = [f"春天来了，第{number}朵花开了。" for number in range(12)]
 ENGLISH = [f"The answer is {number}, of course." for number in range(12)]
@@ -78,6 +78,21 @@ def test_a_dataset_is_one_private_commit_and_loads_by_its_configs(hub, client, d
     assert len(writes(hub)) == before, "nothing is sent where nothing has changed"
     assert set(again.unchanged) == sent and again.bytes_sent == 0
     assert (again.repo_id, again.commit) == ("me/first", result.commit)
+
+
+def test_a_repository_may_be_built_into_and_audited_in_place(hub, client, built):
+    url = "hf://datasets/me/in-place"
+    client.call(upload_file, "me/in-place", ".gitignore", "cache")
+    client.call(build_data, url, "english", ENGLISH)
+    client.call(build_data, url, "chinese", CHINESE)
+    repo = hub.repos["datasets/me/in-place"]
+    assert shards(repo, "english") == {each.relative_to(built).as_posix() for each in built.glob("english/*")}
+    assert repo.log()[0].title.startswith("Upload manifest.json"), "what is named there is there"
+    assert client.call(load_rows, "me/in-place", "chinese") == CHINESE
+    assert client.call(found_in, url) == client.call(found_in, str(built)) != []
+    assert client.call(found_in, f"{url}:chinese") == client.call(found_in, f"{built}:chinese") != []
+    with pytest.raises(OutputError, match=r"^hf://datasets/me/none/x cannot be read or written: .*not found"):
+        client.call(build_data, "hf://datasets/me/none/x", "english", ENGLISH[:2])
 
 
 def test_one_config_is_renewed_and_all_else_stays(hub, client, data, tmp_path):

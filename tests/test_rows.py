@@ -9,11 +9,15 @@ import zipfile
 from pathlib import Path
 
 import datasets
+import fsspec
 import pytest
 
-from gpt4_instruct import Replay, SourceError, build
+from gpt4_instruct import Replay, SourceError, audit, build
 from gpt4_instruct.records import Reject
-from gpt4_instruct.sources.rows import configs_of, open_rows
+from gpt4_instruct.sources.built import configs_of
+from gpt4_instruct.sources.find import open_source
+from gpt4_instruct.sources.rows import open_rows
+from gpt4_instruct.training.shards import open_shards
 
 ROWS = [
     {"instruction": "Name the largest planet.", "input": "", "output": "Jupiter."},
@@ -89,6 +93,16 @@ def test_a_folder_of_ours(tmp_path):
     with pytest.raises(SourceError, match="holds no chinese"):
         open_rows(f"{out}:chinese")
     assert configs_of(out) == ["english", "unnatural"]
+    fsspec.filesystem("memory").put(f"{out}/", "/my rows/out", recursive=True)
+    there, here = open_rows("memory://my rows/out/:english"), open_rows(f"{out}:english")
+    assert (there.language, there.count(), list(there)) == ("en", 2, list(here))
+    assert there.name == "out:english" and there.shards[0].url.startswith("memory://my rows/out/english/")
+    with pytest.raises(SourceError, match=r"several splits: name one of memory://my rows/out:english, "):
+        open_rows("memory://my rows/out")
+    source = open_source("memory://my rows/out:english", "english")
+    assert [each.instruction for each in source] == [found[0].instruction for _, _, found in here]
+    assert [*open_shards("memory://my rows/out:english").read(0)] == [raw for _, raw in here.raw()]
+    assert len(audit("memory://my rows/out").summary["data"]) == 2
     manifest = json.loads((out / "manifest.json").read_text())
     manifest["configs"]["unnatural"] |= {"rows": 0, "files": []}  # as a build writes where every row is rejected
     (out / "manifest.json").write_text(json.dumps(manifest))
@@ -205,7 +219,9 @@ _PEAK = """
 import json, sys
 from pathlib import Path
 from gpt4_instruct.records import Reject
+from gpt4_instruct.sources.find import open_source
 from gpt4_instruct.sources.rows import open_rows
+from gpt4_instruct.training.shards import open_shards
 
 def peak_mb():
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024

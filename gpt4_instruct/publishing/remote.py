@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from gpt4_instruct.errors import OutputError, UsageError
@@ -50,13 +50,16 @@ def mirrored(url: str, config: str, *, overwrite: bool) -> Iterator[Path]:
         folder = Path(scratch, "data")
         with _told(url):
             there = {name: f"{root}/{name}" for name in (MANIFEST, _CARD) if system.exists(f"{root}/{name}")}
-            if MANIFEST not in there and system.exists(root) and system.find(root):
+            if MANIFEST not in there and system.exists(root) and any(map(_is_shown, system.find(root))):
                 raise OutputError(f"{url} is not empty and holds no {MANIFEST} of ours: name another with --out")
             if there:
                 folder.mkdir()
             for name, path in there.items():
                 (folder / name).write_bytes(system.cat_file(path))
-        check_free(folder, config, overwrite=overwrite)
+        try:
+            check_free(folder, config, overwrite=overwrite)
+        except OutputError as error:  # which names the scratch folder
+            raise type(error)(str(error).replace(str(folder), url)) from None
         before = _files(folder)
         yield folder
         with _told(url):
@@ -97,6 +100,11 @@ def _send(system: Any, root: str, folder: Path) -> None:
         system.put_file(str(path), target)
 
 
+def _is_shown(path: str) -> bool:
+    """Whether a file is of interest to users: a new repository on the Hub has a .gitattributes."""
+    return not PurePosixPath(path).name.startswith(".")
+
+
 def _files(folder: Path) -> set[str]:
     """The files of rows that the manifest names."""
     if not (folder / MANIFEST).is_file():
@@ -105,4 +113,4 @@ def _files(folder: Path) -> set[str]:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(getattr(error, "strerror", None) or error).split())[:300] or type(error).__name__
+    return " ".join(str(getattr(error, "strerror", None) or error).split())[:300].rstrip(".") or type(error).__name__

@@ -11,6 +11,7 @@ from gpt4_instruct.errors import SourceError
 from gpt4_instruct.formats import FORMATS
 from gpt4_instruct.records import Instruction, Reject
 from gpt4_instruct.sources.base import Source
+from gpt4_instruct.sources.built import find_built
 from gpt4_instruct.sources.shapes import adapt
 from gpt4_instruct.sources.shards import find_shards, is_pattern, is_url
 from gpt4_instruct.storage import sha256
@@ -22,8 +23,8 @@ class ManyFiles(Source):
     """The instructions in many files, one after another in the order of their names.
 
     Args:
-        text: a folder of Parquet files, a pattern such as ``data/*/train-*.jsonl``, or a URL of either that fsspec
-            knows.
+        text: a folder of Parquet files, a pattern such as ``data/*/train-*.jsonl``, or a URL of either, or of a folder
+            that `build` wrote, that fsspec knows.
 
     Attributes:
         name: how it is called in rows and on cards: the last part of what was given, so that no folder is told.
@@ -37,7 +38,11 @@ class ManyFiles(Source):
         self.name = PurePosixPath(text.rstrip("/")).name
         self.stem = PurePosixPath(self.name).stem.strip("-_*?[]") or "row"
         is_folder = not is_pattern(text) and PurePosixPath(self.name).suffix.lower() not in FORMATS
-        self.shards = find_shards(f"{text.rstrip('/')}/*.parquet" if is_folder else text)
+        built = find_built(text)
+        if built is not None:
+            self.shards = built[2].files
+        else:
+            self.shards = find_shards(f"{text.rstrip('/')}/*.parquet" if is_folder else text)
         digest = hashlib.sha256()
         for shard in self.shards:
             try:

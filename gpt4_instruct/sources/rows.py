@@ -12,27 +12,26 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
 
-from gpt4_instruct.errors import OutputError, SourceError
+from gpt4_instruct.errors import SourceError
 from gpt4_instruct.formats import UnreadableRow, checked
 from gpt4_instruct.languages import chinese_share
 from gpt4_instruct.records import Language, Reject, Sample
+from gpt4_instruct.sources.built import BuiltSplit, find_built, splits_of
 from gpt4_instruct.sources.files import FileSource
 from gpt4_instruct.sources.find import open_source
 from gpt4_instruct.sources.hub import HubSource
 from gpt4_instruct.sources.released import RELEASED
 from gpt4_instruct.sources.shapes import samples
 from gpt4_instruct.sources.shards import Shard, find_shards, is_pattern, is_url, read_shards
-from gpt4_instruct.storage import read_json
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, IterableDataset
 
-__all__ = ["RowReader", "Rows", "configs_of", "open_rows"]
+__all__ = ["RowReader", "Rows", "open_rows"]
 
-_MANIFEST = "manifest.json"  # of a folder that a build wrote
 _LOOKED_AT = 200  # rows that tell the file's language
 _NEARLY_ALL = 0.95  # of them, one language: then an instruction in the other one is a quotation, or a slip
 _CHINESE_SHARE = 0.5  # of a text's words: then it is Chinese, whatever names it quotes
@@ -186,7 +185,7 @@ def open_rows(
     Args:
         data: the path of a json, jsonl, csv or parquet file or of a zip that holds one; ``"seeds"``;
             ``"released:NAME"``; ``"hub:ID"``, ``"hub:ID@REVISION"``, ``"hub:ID:CONFIG"``; a folder that `build` wrote,
-            as ``"FOLDER:CONFIG"`` where it holds several; another folder of such files, a pattern of
+            here or at a URL, as ``"FOLDER:CONFIG"`` where it holds several; another folder of such files, a pattern of
             their names or a URL (``"data/*.parquet"``, ``"s3://..."``, ``"hf://..."``), as `sources.shards` says; a
             `datasets.Dataset`, or the train split of a `datasets.DatasetDict`; a list of dicts.
         language: of the answers; by default it is told from the rows, as `Rows` says.
@@ -232,47 +231,15 @@ def _named(data: str | Path, language: Language | None) -> Rows:
         count = source.count if isinstance(source, HubSource) else lambda: None  # a file would be read for it
         shards = [Shard(str(source.path))] if isinstance(source, FileSource) and path.suffix == ".parquet" else []
         return Rows(source.name, source.raw, stem=source.stem, language=language, count=count, shards=shards)
-    if is_url(text) or is_pattern(text) or (path.is_dir() and not (path / _MANIFEST).is_file()):
+    found = find_built(text)
+    if found is not None:
+        return _of_folder(*found, language)
+    if is_url(text) or is_pattern(text) or path.is_dir():
         return _of_shards(find_shards(text if is_url(text) else str(path)), text, language)
-    folder, _, config = text.rpartition(":")
-    if path.is_dir() or (folder and Path(folder).expanduser().is_dir()):
-        return _of_folder(path, "", language) if path.is_dir() else _of_folder(Path(folder), config, language)
+    folder = text.rpartition(":")[0]
+    if folder and Path(folder).expanduser().is_dir():
+        splits_of(folder)  # which says that it holds none
     raise SourceError(f"the data {text!r} does not exist: give a file, a folder that build wrote, or hub:ID")
-
-
-class _Config(NamedTuple):
-    files: list[Path]
-    rows: int
-    language: Language | None
-
-
-def configs_of(folder: str | Path) -> list[str]:
-    """The configs of a folder that `build` wrote, as `open_rows` takes them behind the colon: those that have rows.
-
-    Raises:
-        SourceError: it has no manifest, or one of another kind; or every row was rejected when it was built.
-    """
-    found = [name for name, config in _manifest(Path(folder).expanduser()).items() if config.files]
-    if not found:
-        raise SourceError(f"{folder} holds no rows: every one was rejected when it was built")
-    return found
-
-
-def _manifest(folder: Path) -> dict[str, _Config]:
-    if not (folder / _MANIFEST).is_file():
-        raise SourceError(f"{folder} holds no {_MANIFEST} of a build: name a file in it, or hub:{folder}")
-    try:
-        return {
-            name: _Config(
-                [folder / each["path"] for each in entry["files"]],
-                int(entry["rows"]),
-                # Rows in "both" languages tell their own.
-                language if (language := entry.get("language")) in ("en", "zh") else None,
-            )
-            for name, entry in read_json(folder / _MANIFEST)["configs"].items()
-        }
-    except (OutputError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise SourceError(f"{folder / _MANIFEST} is not a manifest of this package: {error}") from error
 
 
 def _of_shards(shards: Sequence[Shard], text: str, language: Language | None) -> Rows:
@@ -287,24 +254,14 @@ def _of_shards(shards: Sequence[Shard], text: str, language: Language | None) ->
     )
 
 
-def _of_folder(folder: Path, name: str, language: Language | None) -> Rows:
-    """A config of a folder of ours, by its manifest; the only one, where none is named."""
-    folder = folder.expanduser()
-    configs = _manifest(folder)
-    if not name and len(names := configs_of(folder)) == 1:
-        name = names[0]
-    if name not in configs:
-        what = f"holds no {name}" if name else "holds several splits"
-        raise SourceError(f"{folder} {what}: name one of {', '.join(f'{folder}:{each}' for each in configs)}")
-    files, count, built = configs[name]
-
-    shards = [Shard(str(file)) for file in files]
-    called = f"{folder.resolve().name}:{name}"
+def _of_folder(folder: str, config: str, split: BuiltSplit, language: Language | None) -> Rows:
+    """A split of a folder of ours."""
+    place = folder.rstrip("/") if is_url(folder) else Path(folder).expanduser().resolve()
     return Rows(
-        called,
-        lambda: read_shards(shards),
-        stem=name,
-        language=language or built,
-        count=lambda: count,
-        shards=shards,
+        f"{PurePath(place).name}:{config}",
+        lambda: read_shards(split.files),
+        stem=config,
+        language=language or split.language,
+        count=lambda: split.rows,
+        shards=split.files,
     )

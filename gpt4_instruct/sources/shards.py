@@ -17,7 +17,7 @@ from typing import Any
 from gpt4_instruct.errors import SourceError
 from gpt4_instruct.formats import FORMATS, read_content
 
-__all__ = ["Shard", "find_shards", "is_pattern", "is_url", "read_shards"]
+__all__ = ["Shard", "find_shards", "is_pattern", "is_url", "read_shards", "read_url"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,24 @@ class Shard:
                 rows = batch.slice(skipped, wanted - skipped).to_pylist()
                 yield from enumerate(rows, start=at + skipped + 1)
             at += batch.num_rows
+
+
+def read_url(url: str) -> bytes | None:
+    """What a file at a URL holds; none where there is none that may be seen.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    from fsspec.core import url_to_fs
+
+    try:
+        system, path = url_to_fs(url)
+        content: bytes = system.cat_file(path)
+        return content
+    except (FileNotFoundError, PermissionError):  # of a bucket that may not be listed, what is not there is forbidden
+        return None
+    except Exception as error:  # each file system has errors of its own
+        raise SourceError(f"cannot read {url}: {_said(error)}") from error
 
 
 def is_url(text: str) -> bool:

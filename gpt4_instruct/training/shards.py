@@ -19,6 +19,7 @@ from typing import Any
 
 from gpt4_instruct.errors import SourceError, UsageError
 from gpt4_instruct.progress import quiet_datasets
+from gpt4_instruct.sources.built import find_built
 from gpt4_instruct.sources.hub import HubSource
 from gpt4_instruct.sources.shards import Shard, find_shards, is_pattern, is_url
 
@@ -97,7 +98,8 @@ def open_shards(data: str | Path) -> Shards:
 def _find(text: str) -> tuple[str, list[Shard]]:
     """What data is called, and its files."""
     if is_url(text) and not text.startswith("hub:"):
-        return text, find_shards(text)
+        found = find_built(text)
+        return text, find_shards(text) if found is None else found[2].files
     if text.startswith("hub:"):
         id, _, config = text.removeprefix("hub:").partition(":")
         source = HubSource(text.removeprefix("hub:"))

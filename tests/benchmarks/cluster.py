@@ -41,9 +41,12 @@ def main() -> None:
     lines = [("what", "measured", "wanted")]
     with serving() as url:
         os.environ.update(OPENAI_BASE_URL=url, OPENAI_API_KEY="none")
-        rates = {name: rate(name, options.requests) for name in ("local", "1 worker", "2 workers")}
-    for name, found in rates.items():
+        measured = {name: rate(name, options.requests) for name in ("local", "1 worker", "2 workers")}
+    rates = {name: found for name, (found, _) in measured.items()}
+    for name, (found, permits_ms) in measured.items():
         lines.append((f"requests a second, {name}", f"{found:,.0f}", ""))
+        if name != "local":
+            lines.append(("  the permits' actor works for each", f"{permits_ms:.2f} ms", "< 1 ms"))
     extra_ms = 1000 * (1 / rates["1 worker"] - 1 / rates["local"])
     lines.append(("a request by one worker takes longer by", f"{extra_ms:.2f} ms", "a few ms"))
     used, refused = limit(options.minutes, options.per_minute)
@@ -97,17 +100,26 @@ def opened(name: str, folder: str, **options: float) -> Iterator[Engine]:
             ray.shutdown()
 
 
-def rate(name: str, requests: int) -> float:
-    """Requests a second."""
+def rate(name: str, requests: int) -> tuple[float, float]:
+    """Requests a second, and the milliseconds of CPU that the actor of the permits takes for one."""
     with tempfile.TemporaryDirectory(prefix="gpt4-instruct-bench-") as folder:
         os.environ["GPT4_INSTRUCT_HOME"] = folder
         with opened(name, folder) as engine:
             job = partial(asked, connect("openai:bench-1"))
             list(engine.spread(job, [f"Warm {number} up." for number in range(64)], str, "warming"))
-            started = time.monotonic()
+            started, busy = time.monotonic(), permits_cpu_s()
             found = list(engine.spread(job, [f"Say {number}." for number in range(requests)], str, name))
             assert len(found) == requests
-            return requests / (time.monotonic() - started)
+            return requests / (time.monotonic() - started), 1000 * (permits_cpu_s() - busy) / requests
+
+
+def permits_cpu_s() -> float:
+    """Seconds of CPU that the actor of the permits has taken, if there is one: it bounds what a cluster can ask."""
+    import psutil
+
+    processes = psutil.Process().children(recursive=True)
+    actors = [each for each in processes if "".join(each.cmdline()[:1]).startswith("ray::Permits")]
+    return sum(sum(each.cpu_times()[:2]) for each in actors)
 
 
 def limit(minutes: float, per_minute: int) -> tuple[float, float]:
