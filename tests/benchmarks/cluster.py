@@ -42,10 +42,11 @@ def main() -> None:
     with serving() as url:
         os.environ.update(OPENAI_BASE_URL=url, OPENAI_API_KEY="none")
         measured = {name: rate(name, options.requests) for name in ("local", "1 worker", "2 workers")}
-    rates = {name: found for name, (found, _) in measured.items()}
-    for name, (found, permits_ms) in measured.items():
+    rates = {name: found for name, (found, _, _) in measured.items()}
+    for name, (found, caller_ms, permits_ms) in measured.items():
         lines.append((f"requests a second, {name}", f"{found:,.0f}", ""))
         if name != "local":
+            lines.append(("  the caller works for each", f"{caller_ms:.2f} ms", "< 1 ms"))
             lines.append(("  the permits' actor works for each", f"{permits_ms:.2f} ms", "< 1 ms"))
     extra_ms = 1000 * (1 / rates["1 worker"] - 1 / rates["local"])
     lines.append(("a request by one worker takes longer by", f"{extra_ms:.2f} ms", "a few ms"))
@@ -100,17 +101,18 @@ def opened(name: str, folder: str, **options: float) -> Iterator[Engine]:
             ray.shutdown()
 
 
-def rate(name: str, requests: int) -> tuple[float, float]:
-    """Requests a second, and the milliseconds of CPU that the actor of the permits takes for one."""
+def rate(name: str, requests: int) -> tuple[float, float, float]:
+    """Requests a second, and for each the milliseconds of CPU that this process takes and the permits' actor does."""
     with tempfile.TemporaryDirectory(prefix="gpt4-instruct-bench-") as folder:
         os.environ["GPT4_INSTRUCT_HOME"] = folder
         with opened(name, folder) as engine:
             job = partial(asked, connect("openai:bench-1"))
             list(engine.spread(job, [f"Warm {number} up." for number in range(64)], str, "warming"))
-            started, busy = time.monotonic(), permits_cpu_s()
+            started, own, permits = time.monotonic(), time.process_time(), permits_cpu_s()
             found = list(engine.spread(job, [f"Say {number}." for number in range(requests)], str, name))
             assert len(found) == requests
-            return requests / (time.monotonic() - started), 1000 * (permits_cpu_s() - busy) / requests
+            own, permits = time.process_time() - own, permits_cpu_s() - permits
+            return requests / (time.monotonic() - started), 1000 * own / requests, 1000 * permits / requests
 
 
 def permits_cpu_s() -> float:
