@@ -39,6 +39,7 @@ from gpt4_instruct import (
     RunStoppedError,
     UnknownNameError,
     UsageError,
+    audit,
     build,
 )
 from gpt4_instruct.cli.app import app
@@ -436,6 +437,18 @@ def test_without_ray_or_a_cluster_it_says_what_to_do(machines, tmp_path, monkeyp
         open_engine("ray:nonsense", tmp_path / "ledger.sqlite3")
 
 
+def test_a_machine_of_another_version_is_told_before_anything_is_asked(machines, endpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr("gpt4_instruct.__version__", "9.0.0")
+    source = write(tmp_path / "tasks.json", lines(4))
+    with pytest.raises(
+        RunStoppedError, match=r"^the worker on [\d.]+ has gpt4-instruct .*, and here is 9.0.0: install"
+    ):
+        build("english", source, out=tmp_path / "out", teacher="openai:m", engine=machines.engine)
+    with pytest.raises(RunStoppedError, match="has gpt4-instruct"):
+        audit(source, engine=machines.engine)
+    assert not endpoint.billed and not (tmp_path / "out").exists()
+
+
 def test_a_worker_without_a_module_is_named(machines, tmp_path, monkeypatch):
     """A teacher of the user's own, installed on this computer only: workers have the paths of when it joined them."""
     (tmp_path / "only_here.py").write_text(
@@ -511,10 +524,10 @@ def test_no_key_is_in_a_file_of_rays(machines, endpoint, tmp_path):
 # --- at last, as a machine is gone then, and idle workers make room for those of another run --------------------------
 
 
-def test_a_worker_and_then_a_machine_are_lost(machines, faulty, tmp_path):
+def test_workers_and_then_a_machine_are_lost(machines, faulty, tmp_path):
     source = write(tmp_path / "tasks.json", lines(150))
     build("english", source, out=tmp_path / "local", teacher="openai:m", ledger=tmp_path / "local.sqlite3")
-    faulty.latency_s = 0.3  # so that a worker has always something in flight
+    faulty.latency_s = 0.3  # so that something is always in flight, of one worker or of another
     faulty.billed.clear()
     before = faulty.requests
     options = {"teacher": "openai:m", "ledger": tmp_path / "ray.sqlite3", "engine": machines.engine, "concurrency": 9}
@@ -529,7 +542,8 @@ def test_a_worker_and_then_a_machine_are_lost(machines, faulty, tmp_path):
     running = threading.Thread(target=run)
     running.start()
     wait_for(lambda: faulty.requests > before + 10)
-    machines.workers(int(faulty.url.split(":")[2].split("/")[0]))[0].kill()
+    for worker in machines.workers(int(faulty.url.split(":")[2].split("/")[0])):
+        worker.kill()
     wait_for(lambda: faulty.requests > before + 40)
     machines.cluster.remove_node(machines.others.pop(), allow_graceful=False)
     running.join(120)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -253,6 +254,18 @@ def test_a_worker_that_cannot_read_is_told_in_a_line(shards, tmp_path):
     with pytest.raises((SourceError, RunStoppedError), match=r"part-1\.parquet") as caught:
         audit(broken, checks=["empty"], engine="ray")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ray.exceptions.OutOfDiskError("id"), "a worker failed: a machine's disk is full, .*: free some, or start"),
+        (ray.exceptions.OutOfMemoryError("id"), "a worker failed: its machine has too little memory: start"),
+    ],
+)
+def test_what_a_machine_is_short_of_is_told_in_a_line(error, message):
+    told = rows._ours(error)
+    assert isinstance(told, RunStoppedError) and re.match(message, str(told)) and "\n" not in str(told)
 
 
 def test_what_cannot_work_is_said_before_anything_is_read(shards, monkeypatch):

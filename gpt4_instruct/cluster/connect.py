@@ -9,6 +9,7 @@ import socket
 from typing import Any
 from urllib.parse import urlsplit
 
+import gpt4_instruct
 from gpt4_instruct.errors import MissingExtraError, RunStoppedError, UsageError
 
 __all__ = ["address", "join", "leave", "needs_of", "node_of_driver", "told", "workers_of"]
@@ -16,6 +17,12 @@ __all__ = ["address", "join", "leave", "needs_of", "node_of_driver", "told", "wo
 _REACH_S = 10.0
 _PLACE = re.compile(r"\bip=([^,)\s]+)")
 _MISSING = re.compile(r"ModuleNotFoundError: No module named '([^']+)'")
+# What Ray's errors do not say, by their names.
+_SHORT_OF = {
+    "OutOfDiskError": "a machine's disk is full, and its memory does not hold what Ray would put there: free some, or "
+    "start its part of the cluster with 'ray start --object-spilling-directory' on another disk",
+    "OutOfMemoryError": "its machine has too little memory: start its part of the cluster with fewer '--num-cpus'",
+}
 # Ray reports how it is used unless it is told not to, before it starts.
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0"}
 
@@ -33,6 +40,7 @@ def join(address: str) -> bool:
     Raises:
         MissingExtraError: Ray is not installed.
         UsageError: there is no cluster there.
+        RunStoppedError: one of its machines has not this package, or another version of it.
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
@@ -41,6 +49,7 @@ def join(address: str) -> bool:
     except ImportError:
         raise MissingExtraError("the engine ray", "ray", "ray") from None
     if ray.is_initialized():
+        _check_versions()
         return False
     where = address or os.environ.get("RAY_ADDRESS") or "local"
     _reach(where)
@@ -49,7 +58,44 @@ def join(address: str) -> bool:
         ray.init(address=where, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, ImportError, RuntimeError, ValueError, TimeoutError) as error:
         raise UsageError(f"no Ray cluster at {where} ({_first_line(error)}): 'ray start --head' starts one") from None
+    try:
+        if where != "local":
+            _check_versions()
+    except BaseException:
+        ray.shutdown()
+        raise
     return True
+
+
+def _check_versions() -> None:
+    """Has each machine import this package; else the first of them that needs it would fail, in Ray's many words."""
+    import ray
+
+    affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+    look = ray.remote(_version)
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    found = {
+        look.options(num_cpus=0, max_retries=0, scheduling_strategy=affinity(node["NodeID"], soft=True)).remote(): node[
+            "NodeManagerAddress"
+        ]
+        for node in nodes
+        if node["Alive"]
+    }
+    for each, machine in found.items():
+        try:
+            version = ray.get(each)
+        except ray.exceptions.RayTaskError as error:
+            raise told(error) from None
+        except ray.exceptions.RayError:
+            continue  # lost meanwhile, as it may be later, too
+        if version != _version():
+            raise RunStoppedError(
+                f"the worker on {machine} has gpt4-instruct {version}, and here is {_version()}: install one of them"
+            )
+
+
+def _version() -> str:
+    return gpt4_instruct.__version__
 
 
 def _reach(address: str) -> None:
@@ -138,6 +184,8 @@ def told(error: Exception) -> Exception:
         )
         return RunStoppedError(f"{where} has no module {missing[1]!r}: {cure}")
     cause = getattr(error, "cause", None) or error
+    if short := _SHORT_OF.get(type(cause).__name__):
+        return RunStoppedError(f"{where} failed: {short}")
     return RunStoppedError(f"{where} failed: {type(cause).__name__}: {_first_line(cause)}")
 
 

@@ -64,8 +64,8 @@ def cluster(address: str) -> Iterator[int]:
         UsageError: the cluster is not reached.
         RunStoppedError: a worker failed.
     """
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else each pool of workers is a warning, for no reason
-    started = join(address)
+    with _level_of_log("fatal"):  # else each pool of workers is a warning, for no reason
+        started = join(address)
     try:
         with _calm():
             yield workers_of()
@@ -77,6 +77,19 @@ def cluster(address: str) -> Iterator[int]:
         raise _ours(error) from None
     finally:
         leave(started)
+
+
+@contextmanager
+def _level_of_log(level: str) -> Iterator[None]:
+    """What Ray, when it starts, takes as the level of its own log, where users have set none."""
+    name = "RAY_BACKEND_LOG_LEVEL"
+    is_set = name in os.environ
+    os.environ.setdefault(name, level)
+    try:
+        yield
+    finally:
+        if not is_set:
+            del os.environ[name]
 
 
 @contextmanager
