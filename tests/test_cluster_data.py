@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 pytest.importorskip("ray")
@@ -20,7 +22,7 @@ import ray
 from ray.cluster_utils import Cluster
 from typer.testing import CliRunner
 
-from gpt4_instruct import MissingExtraError, SourceError, UsageError, audit, stats
+from gpt4_instruct import MissingExtraError, SourceError, UsageError, audit, build, stats
 from gpt4_instruct.cli.app import app
 from gpt4_instruct.cluster import minhash, novelty, rows
 from gpt4_instruct.errors import RunStoppedError
@@ -73,15 +75,12 @@ def real() -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def shards(real, tmp_path_factory) -> Path:
     """The plain ones of these rows as Parquet in two files and several row groups."""
-    import pyarrow
-    import pyarrow.parquet
-
     folder = tmp_path_factory.mktemp("data") / "rows"
     folder.mkdir()
     plain = [row for row in real if set(row) == {"instruction", "input", "output"}]
     for number in range(2):
-        table = pyarrow.Table.from_pylist(plain[number::2])
-        pyarrow.parquet.write_table(table, folder / f"part-{number}.parquet", row_group_size=150)
+        table = pa.Table.from_pylist(plain[number::2])
+        pq.write_table(table, folder / f"part-{number}.parquet", row_group_size=150)
     return folder
 
 
@@ -191,6 +190,33 @@ def test_a_lost_workers_share_of_the_novel_texts_is_given_to_another():
     assert [number for number, each in enumerate(near) if each is None] == kept_here(texts)
 
 
+class Other:
+    """Somebody else on the cluster."""
+
+    def here(self) -> None:
+        pass
+
+
+def test_novelty_does_not_wait_for_places_that_others_have_or_that_are_lost(monkeypatch):
+    monkeypatch.setattr(novelty, "_PLACE_S", 5)
+    texts = made_up(1_000, seed=12)
+    rounds = [ray.put(texts[start : start + 250]) for start in range(0, len(texts), 250)]
+    take = ray.remote(Other).options(num_cpus=1)
+    others = [take.remote()]
+    try:
+        ray.get(others[0].here.remote(), timeout=30)
+        found = novelty.nearest(rounds, workers=3)
+        near = [next(found) for _ in range(300)]
+        others.append(take.remote())  # gets the place of the one that is lost, as if its machine were lost, too
+        lose_a("ray::_Index")
+        ray.get(others[1].here.remote(), timeout=30)
+        near += found
+    finally:
+        for other in others:
+            ray.kill(other)
+    assert [number for number, each in enumerate(near) if each is None] == kept_here(texts)
+
+
 def test_what_a_lost_worker_had_before_it_is_looked_at_by_another(shards, monkeypatch):
     monkeypatch.setattr(rows, "BLOCK_ROWS", 40)
 
@@ -256,6 +282,29 @@ def test_a_worker_that_cannot_read_is_told_in_a_line(shards, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_workers_find_data_that_is_named_from_the_callers_folder(real, shards, tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "rows.jsonl").write_text(json.dumps(real[0]) + "\n", encoding="utf-8")
+    part = next(shards.glob("*.parquet"))
+    (tmp_path / "one.parquet").write_bytes(part.read_bytes())
+    (tmp_path / "data" / part.name).write_bytes(part.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    build("english", "rows.jsonl", teacher="replay:rows.jsonl", out="built", ledger="ledger.sqlite3")
+    for data in ("rows.jsonl", "one.parquet", "data", "built"):
+        here, there = (audit(data, checks=["empty"], engine=engine).summary["data"][0] for engine in ("local", "ray"))
+        assert (there["rows"], there["name"]) == (here["rows"], here["name"])
+
+
+@pytest.mark.parametrize("name", ["*.jsonl", "none.parquet"])
+def test_no_rows_are_told_as_on_one_machine(tmp_path, name):
+    for letter in "ab":
+        (tmp_path / f"{letter}.jsonl").touch()
+    pq.write_table(pa.table({"instruction": pa.array([], pa.string())}), tmp_path / "none.parquet")
+    for engine in ("local", "ray"):
+        with pytest.raises(SourceError, match="holds no rows: there is nothing to audit"):
+            audit(tmp_path / name, engine=engine)
+
+
 @pytest.mark.parametrize(
     ("error", "message"),
     [
@@ -282,3 +331,14 @@ def test_what_cannot_work_is_said_before_anything_is_read(shards, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(MissingExtraError, match=r"gpt4-instruct\[ray\]"):
         audit(shards, engine="ray")
+
+
+def test_a_worker_that_lacks_something_says_what_it_is(shards):
+    def make():
+        raise MissingExtraError("the check near_duplicate", "datasketch", "audit")
+
+    with (
+        pytest.raises(MissingExtraError, match=r"near_duplicate needs datasketch.*gpt4-instruct\[audit\]"),
+        rows.cluster("") as workers,
+    ):
+        list(rows.look_at(open_rows(str(shards)), make, workers))

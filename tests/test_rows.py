@@ -6,7 +6,10 @@ import json
 import subprocess
 import sys
 import zipfile
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import datasets
 import fsspec
@@ -193,6 +196,43 @@ def test_what_cannot_be_read_is_passed_on(tmp_path):
         "unreadable", "wrong_type", "wrong_type", "wrong_type", "unreadable", "unreadable"]  # fmt: skip
     ((_, raw, found),) = open_rows([{"instruction": "half an emoji \ud83d"}])
     assert json.loads(raw) == {"instruction": "half an emoji \ufffd"} and found.reason == "unreadable"
+
+
+class _Files(SimpleHTTPRequestHandler):
+    """A folder on the web."""
+
+    def log_message(self, *args):
+        pass
+
+
+def test_files_that_are_named_one_by_one_wherever_they_are(tmp_path):
+    stage = tmp_path / "_stage"
+    stage.mkdir()
+    write(stage / "rows.jsonl", ROWS)
+    with zipfile.ZipFile(tmp_path / "rows.zip", "w") as archive:
+        archive.write(stage / "rows.jsonl", "rows.jsonl")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Files, directory=str(tmp_path)))
+    Thread(target=server.serve_forever, daemon=True).start()
+    web = f"http://127.0.0.1:{server.server_port}/_stage/rows.jsonl"
+    try:
+        for data in (
+            f"file://{stage}/rows.jsonl",  # in a folder that is none of the data where its parent is named
+            f"file://{stage}/*.jsonl",
+            web,
+            f"{web}?download=true",
+            f"zip://*.jsonl::{tmp_path}/rows.zip",
+            f"simplecache::file://{stage}/rows.jsonl",
+        ):
+            rows = open_rows(data)
+            assert rows.name == "rows.jsonl" and len(rows.shards) == 1
+            check(rows)
+        with pytest.raises(SourceError, match="names no"):
+            open_rows(f"file://{tmp_path}/*.jsonl")
+        write(tmp_path / "other.jsonl", ROWS)
+        assert [each.name for each in open_rows(f"file://{tmp_path}").shards] == ["other.jsonl"]
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_a_csv_file_with_a_column_twice_is_one_error(tmp_path):

@@ -29,6 +29,7 @@ __all__ = ["ROUND", "kept", "nearest"]
 
 ROUND = 2_000  # texts
 _TRIES = 4  # of a share of a round whose worker is lost
+_PLACE_S = 30.0  # that workers have to find a place
 
 Near = tuple[int, float] | None
 
@@ -134,14 +135,21 @@ class _Crew:
     def __init__(self, threshold: float, language: str, workers: int) -> None:
         import ray
 
-        self._index: Any = ray.remote(_Index).options(num_cpus=1)
-        self._how = threshold, language, workers
+        self._how = threshold, language
         self._kept: list[Any] = []  # references to what each round kept
-        self._actors = [self._hire(share) for share in range(workers)]
+        actors = {(actor := self._hire(num_cpus=1)).there.remote(): actor for _ in range(workers)}
+        # Where others have CPUs of the cluster, perhaps for ever, those that have a place do the work.
+        there, waiting = ray.wait(list(actors), num_returns=workers, timeout=_PLACE_S)
+        if not there:
+            there, waiting = ray.wait(waiting)
+        for each in waiting:
+            ray.kill(actors.pop(each))
+        self._actors = list(actors.values())
 
-    def _hire(self, share: int) -> Any:
-        threshold, language, workers = self._how
-        actor = self._index.remote(threshold, language, share, workers)
+    def _hire(self, num_cpus: int) -> Any:
+        import ray
+
+        actor: Any = ray.remote(_Index).options(num_cpus=num_cpus).remote(*self._how)
         for kept in self._kept:
             actor.add.remote(kept)
         return actor
@@ -150,7 +158,8 @@ class _Crew:
         """What the workers say of a round, each of its share, in the order of the texts."""
         import ray
 
-        asked = [getattr(actor, what).remote(*values) for actor in self._actors]
+        workers = len(self._actors)
+        asked = [getattr(actor, what).remote(share, workers, *values) for share, actor in enumerate(self._actors)]
         shares = []
         for share, answer in enumerate(asked):
             for rest in reversed(range(_TRIES)):
@@ -160,8 +169,9 @@ class _Crew:
                 except ray.exceptions.RayActorError:
                     if not rest:
                         raise
-                    self._actors[share] = self._hire(share)
-                    answer = getattr(self._actors[share], what).remote(*values)
+                    # With a machine, its CPUs are lost, too: another worker would wait for one in vain.
+                    self._actors[share] = self._hire(num_cpus=0)
+                    answer = getattr(self._actors[share], what).remote(share, workers, *values)
         return _in_turn(shares)
 
     def add(self, texts: list[str]) -> None:
@@ -193,28 +203,34 @@ def _in_turn(shares: Sequence[Sequence[_T]]) -> list[_T]:
 class _Index:
     """A worker: it has all texts that were kept, and looks at every so many of a round."""
 
-    def __init__(self, threshold: float, language: str, share: int, workers: int) -> None:
+    def __init__(self, threshold: float, language: str) -> None:
         self._index = NoveltyIndex(threshold, language)
-        self._share = slice(share, None, workers)
 
-    def before(self, texts: Sequence[str]) -> list[Near]:
-        """What is near to each text of the share among those kept before."""
-        return [self._index.nearest(text) for text in texts[self._share]]
+    def there(self) -> None:
+        """Says that it has a place."""
 
-    def within(self, texts: Sequence[str], novel: Sequence[int], asked: Sequence[int]) -> list[list[tuple[int, float]]]:
-        """All that is near to each asked text of the share among the earlier novel ones of the round.
+    def before(self, share: int, workers: int, texts: Sequence[str]) -> list[Near]:
+        """What is near to each text of a worker's share among those kept before."""
+        return [self._index.nearest(text) for text in texts[share::workers]]
+
+    def within(
+        self, share: int, workers: int, texts: Sequence[str], novel: Sequence[int], asked: Sequence[int]
+    ) -> list[list[tuple[int, float]]]:
+        """All that is near to each asked text of a worker's share among the earlier novel ones of the round.
 
         Args:
+            share: the worker's number, from 0.
+            workers: how many there are.
             texts: of the round.
             novel: the places of those that are near to none that was kept before.
-            asked: the places of those that are asked for, of which this worker takes its share.
+            asked: the places of those that are asked for.
 
         Returns:
             of each, places in `novel` and F1s.
         """
         index = NoveltyIndex(self._index.threshold, self._index.language)
         found = []
-        for place in asked[self._share]:
+        for place in asked[share::workers]:
             while len(index) < len(novel) and novel[len(index)] < place:
                 index.add(texts[novel[len(index)]])
             found.append(index.similar(texts[place]))

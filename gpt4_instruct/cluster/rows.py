@@ -16,14 +16,16 @@ import pickle
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 from gpt4_instruct.cluster.connect import join, leave, told, workers_of
 from gpt4_instruct.errors import Gpt4InstructError
 from gpt4_instruct.sources.rows import Rows
-from gpt4_instruct.sources.shards import Shard
+from gpt4_instruct.sources.shards import Shard, is_url
 
 __all__ = ["TABLE_ROWS", "Block", "Tables", "by_key", "cluster", "in_blocks", "look_at", "on_cluster"]
 
@@ -147,9 +149,13 @@ def on_cluster(rows: Rows, workers: int) -> Any:
     import ray
 
     if rows.shards and (len(rows.shards) > 1 or rows.shards[0].is_parquet):
-        parts = list(_parts(rows.shards, workers))
+        # A worker may be in another folder.
+        shards = [
+            each if is_url(each.url) else replace(each, url=str(Path(each.url).absolute())) for each in rows.shards
+        ]
+        parts = list(_parts(shards, workers))
         items = [{"first": first, "rows": pickle.dumps(shard)} for first, shard in parts]
-        return ray.data.from_items(items, override_num_blocks=len(items))
+        return ray.data.from_items(items, override_num_blocks=max(1, len(items)))
     read = rows.raw
 
     def stream(batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -198,11 +204,13 @@ class _Looker:
     """A worker: made once, then given block after block."""
 
     def __init__(self, make: Callable[[], Callable[[Block], Any]]) -> None:
-        self._look = make()
+        # Ray tells what is raised here by its text alone, and what is raised in a call as it is.
+        self._look = cache(make)
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        look = self._look()
         for block in _blocks(batch):
-            yield {"first": [block.first], "found": [pickle.dumps(self._look(block))]}
+            yield {"first": [block.first], "found": [pickle.dumps(look(block))]}
 
 
 def look_at(rows: Rows, make: Callable[[], Callable[[Block], Any]], workers: int) -> Iterator[Any]:

@@ -35,7 +35,7 @@ class FileSource(Source):
     lines = True
 
     def __init__(self, path: Path, name: str | None = None, fingerprint: str = "") -> None:
-        self.path = path
+        self.path = path.absolute()  # a worker of a cluster may read it, who may be in another folder
         self.name = name or path.name
         self.stem = Path(self.name).stem.removeprefix("released:")
         try:

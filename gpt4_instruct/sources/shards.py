@@ -37,7 +37,7 @@ class Shard:
     @property
     def name(self) -> str:
         """The file's name without its folder."""
-        return PurePosixPath(self.url).name
+        return _name(self.url)
 
     @property
     def is_parquet(self) -> bool:
@@ -142,7 +142,9 @@ def find_shards(text: str) -> list[Shard]:
     kept = [each for each in found if _is_data(each, path)]
     if not kept:
         raise SourceError(f"{text} names no {', '.join(FORMATS)} file")
-    return [Shard(system.unstrip_protocol(each) if is_url(text) else each) for each in kept]
+    outer, _, inner = text.partition("::")  # zip://a.jsonl::s3://bucket/b.zip: a file in another one
+    behind = f"::{inner}" if inner and is_url(outer) else ""
+    return [Shard(system.unstrip_protocol(each) + behind if is_url(text) else each) for each in kept]
 
 
 def read_shards(shards: Sequence[Shard]) -> Iterator[tuple[int, Any]]:
@@ -155,9 +157,16 @@ def read_shards(shards: Sequence[Shard]) -> Iterator[tuple[int, Any]]:
 
 
 def _is_data(path: str, root: str) -> bool:
-    below = PurePosixPath(path.removeprefix(root if not is_pattern(root) else "").lstrip("/") or path)
-    hidden = any(part[:1] in ("_", ".") for part in (below.parts if not is_pattern(root) else below.parts[-1:]))
-    return not hidden and below.suffix.lower() in FORMATS
+    """Whether a file that was found is data; of what users name themselves, that is all that has rows."""
+    below = _name(path) if is_pattern(root) else path.removeprefix(root).lstrip("/")
+    hidden = any(part[:1] in ("_", ".") for part in PurePosixPath(below).parts)
+    return not hidden and PurePosixPath(_name(path)).suffix.lower() in FORMATS
+
+
+def _name(url: str) -> str:
+    """The name of a file, of which a URL of the web may be followed by a query: ``rows.jsonl?download=true``."""
+    outer = url.partition("::")[0] if is_url(url) else url
+    return PurePosixPath(outer.partition("?")[0] if outer.startswith(("http://", "https://")) else outer).name
 
 
 def _open(url: str) -> Any:
@@ -165,7 +174,7 @@ def _open(url: str) -> Any:
         return Path(url).open("rb")
     import fsspec
 
-    return fsspec.open(url, "rb").open()
+    return fsspec.open(url, "rb")  # which keeps the file system, as one in a zip must be, until it is closed
 
 
 def _said(error: Exception) -> str:
