@@ -10,6 +10,7 @@ from huggingface_hub import DatasetCard
 from gpt4_instruct import OutputError, Replay, build
 from gpt4_instruct.publishing.folder import read_manifest
 from gpt4_instruct.publishing.show import show
+from gpt4_instruct.sources.files import FileSource
 from gpt4_instruct.storage import sha256
 from tests.faults import FaultyEndpoint
 
@@ -76,6 +77,31 @@ def test_a_card_does_not_say_that_no_answer_is_cut_off_where_some_are(tmp_path, 
     text = (tmp_path / "out" / "README.md").read_text()
     assert ("not cut off" in text) == (on_truncation == "reject")
     assert ("In english, answers that were cut off" in text) == (on_truncation == "keep")
+
+
+def test_what_others_build_at_a_url_meanwhile_stays(tmp_path):
+    there = tmp_path / "there"
+    out, card = f"file://{there}", there / "README.md"
+    options = {"teacher": Replay(TASKS), "out": out, "limit": 2}
+    path = tmp_path / "tasks.json"
+    path.write_text(json.dumps(TASKS))
+    build("english", path, **options)
+
+    class Meanwhile(FileSource):
+        def __iter__(self):
+            build("unnatural", path, **options)
+            build("english", path, **options, overwrite=True, ledger=tmp_path / "other.sqlite3")
+            card.write_text(card.read_text() + "\nMy note.\n")
+            return super().__iter__()
+
+    build("chinese", Meanwhile(path), **options)
+    configs = read_manifest(there)["configs"]
+    assert list(configs) == ["chinese", "english", "unnatural"]
+    named = {file["path"] for config in configs.values() for file in config["files"]}
+    assert named == {each.relative_to(there).as_posix() for each in there.rglob("*.parquet")}
+    data = DatasetCard.load(card)
+    assert [config["config_name"] for config in data.data.to_dict()["configs"]] == list(configs)
+    assert "My note." in data.text and "| chinese |" in data.text
 
 
 def test_what_show_prints(folder, capsys, monkeypatch):

@@ -33,10 +33,20 @@ from gpt4_instruct.publishing.card_statistics import main_numbers
 from gpt4_instruct.publishing.cards import render_dataset_card
 from gpt4_instruct.storage import lock, read_json, replacing, sha256, write_json
 
-__all__ = ["MANIFEST", "add_config", "building", "check_free", "read_manifest", "record_audit", "record_statistics"]
+__all__ = [
+    "CARD",
+    "MANIFEST",
+    "add_config",
+    "building",
+    "check_free",
+    "enter",
+    "read_manifest",
+    "record_audit",
+    "record_statistics",
+]
 
 MANIFEST = "manifest.json"
-_CARD = "README.md"
+CARD = "README.md"
 _FORMAT = 1
 
 
@@ -76,7 +86,7 @@ def check_free(folder: Path, config: str, *, overwrite: bool) -> None:
             raise OutputError(f"{folder} is not empty and holds no manifest.json of ours: name another folder")
         if read_manifest(folder)["configs"].get(config, {}).get("rows") and not overwrite:
             raise OutputExistsError(f"{folder} already holds {config}: --overwrite replaces it, --out names another")
-        read_card(folder / _CARD)
+        read_card(folder / CARD)
     existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     if not os.access(existing, os.W_OK):
         raise OutputError(f"{existing} cannot be written: name another folder with --out")
@@ -166,9 +176,7 @@ def add_config(folder: Path, config: str, prepared: Path) -> dict[str, Any]:
             os.replace(prepared / "rejects.jsonl", target / "rejects" / f"{config}.jsonl")
             if "self_instruct" in entry:
                 entry["self_instruct"] = {**entry["self_instruct"], **_draw_rounds(entry, target)}
-            manifest["configs"] = dict(sorted({**manifest["configs"], config: entry}.items()))
-            renew_card(target / _CARD, render_dataset_card(manifest))
-            write_json(target / MANIFEST, manifest)
+            enter(target, config, entry)
             for figure in before.get("statistics", {}).get("figures", ()):  # of the rows that were replaced
                 (target / figure).unlink(missing_ok=True)
             if target != folder:
@@ -176,6 +184,19 @@ def add_config(folder: Path, config: str, prepared: Path) -> dict[str, Any]:
     except OSError as error:
         raise OutputError(f"cannot write {folder}: {error.strerror}. Answers are kept in the ledger") from error
     return entry
+
+
+def enter(folder: Path, config: str, entry: Mapping[str, Any]) -> None:
+    """Writes a config's entry into the manifest of a folder, in the place of one that is there, and renews the card.
+
+    Raises:
+        OutputError: the folder has no manifest, or its card cannot be read.
+        OSError: something cannot be written.
+    """
+    manifest = read_manifest(folder)
+    manifest["configs"] = dict(sorted({**manifest["configs"], config: entry}.items()))
+    renew_card(folder / CARD, render_dataset_card(manifest))
+    write_json(folder / MANIFEST, manifest)
 
 
 def record_audit(folder: Path, config: str, summary: Mapping[str, Any]) -> None:
@@ -226,9 +247,9 @@ def _recording(folder: Path, config: str) -> Iterator[dict[str, Any]]:
         manifest = read_manifest(folder)
         if config not in manifest["configs"]:
             raise OutputError(f"{folder} holds no {config}: it has {', '.join(manifest['configs']) or 'none'}")
-        yield manifest["configs"][config]
-        renew_card(folder / _CARD, render_dataset_card(manifest))
-        write_json(folder / MANIFEST, manifest)
+        entry = manifest["configs"][config]
+        yield entry
+        enter(folder, config, entry)
 
 
 def _draw_rounds(facts: dict[str, Any], folder: Path) -> dict[str, str]:

@@ -2,23 +2,25 @@
 
 A build there is made on this computer, in a scratch folder that begins with the manifest and the card that the URL has,
 and then sent: the rows first, the manifest last, and what it does not name any more is removed after that. So whoever
-reads the URL meanwhile finds the folder as it was, or as it is.
+reads the URL meanwhile finds the folder as it was, or as it is. What others have built there meanwhile stays: between
+the rows and the manifest, both are read once more. (No file system at a URL has locks, so there is an instant left in
+which two may write.)
 """
 
 from __future__ import annotations
 
+import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from gpt4_instruct.errors import OutputError, UsageError
-from gpt4_instruct.publishing.folder import MANIFEST, check_free, read_manifest
+from gpt4_instruct.publishing.folder import CARD, MANIFEST, check_free, enter, read_manifest
 
 __all__ = ["is_url", "mirrored"]
 
-_CARD = "README.md"
 _DATA = ".parquet"
 
 
@@ -49,22 +51,25 @@ def mirrored(url: str, config: str, *, overwrite: bool) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="gpt4-instruct-") as scratch:
         folder = Path(scratch, "data")
         with _told(url):
-            there = {name: f"{root}/{name}" for name in (MANIFEST, _CARD) if system.exists(f"{root}/{name}")}
+            there = _read(system, root)
             if MANIFEST not in there and system.exists(root) and any(map(_is_shown, system.find(root))):
                 raise OutputError(f"{url} is not empty and holds no {MANIFEST} of ours: name another with --out")
-            if there:
-                folder.mkdir()
-            for name, path in there.items():
-                (folder / name).write_bytes(system.cat_file(path))
+            _write(folder, there)
         try:
             check_free(folder, config, overwrite=overwrite)
         except OutputError as error:  # which names the scratch folder
             raise type(error)(str(error).replace(str(folder), url)) from None
-        before = _files(folder)
         yield folder
         with _told(url):
-            _send(system, root, folder)
-            for path in before - _files(folder):
+            entry = read_manifest(folder)["configs"][config]
+            _send(system, root, folder, [path for path in _paths(folder) if path not in (CARD, MANIFEST)])
+            system.invalidate_cache()
+            now = _read(system, root)
+            if now != there:  # by another build
+                _write(folder, now)
+                enter(folder, config, entry)
+            _send(system, root, folder, [CARD, MANIFEST])
+            for path in _files(now) - _files({MANIFEST: (folder / MANIFEST).read_bytes()}):
                 system.rm_file(f"{root}/{path}")
 
 
@@ -90,14 +95,29 @@ def _told(url: str) -> Iterator[None]:
         raise OutputError(f"{url} cannot be read or written: {_line(error)}. Answers are kept in the ledger") from error
 
 
-def _send(system: Any, root: str, folder: Path) -> None:
-    """Sends all that is in a folder: rows, what is beside them, the card, the manifest."""
-    order = {_CARD: 2, MANIFEST: 3}
+def _read(system: Any, root: str) -> dict[str, bytes]:
+    """The manifest and the card at a URL, where they are there."""
+    return {name: system.cat_file(f"{root}/{name}") for name in (MANIFEST, CARD) if system.exists(f"{root}/{name}")}
+
+
+def _write(folder: Path, contents: dict[str, bytes]) -> None:
+    for name, content in contents.items():
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
+
+
+def _paths(folder: Path) -> list[str]:
+    """All that is in a folder: rows, then what is beside them."""
     files = [path for path in folder.rglob("*") if path.is_file()]
-    for path in sorted(files, key=lambda path: (order.get(path.name, path.suffix != _DATA), path)):
-        target = f"{root}/{path.relative_to(folder).as_posix()}"
+    files.sort(key=lambda path: (path.suffix != _DATA, path))
+    return [path.relative_to(folder).as_posix() for path in files]
+
+
+def _send(system: Any, root: str, folder: Path, paths: Sequence[str]) -> None:
+    for path in paths:
+        target = f"{root}/{path}"
         system.makedirs(target.rpartition("/")[0], exist_ok=True)
-        system.put_file(str(path), target)
+        system.put_file(str(folder / path), target)
 
 
 def _is_shown(path: str) -> bool:
@@ -105,11 +125,10 @@ def _is_shown(path: str) -> bool:
     return not PurePosixPath(path).name.startswith(".")
 
 
-def _files(folder: Path) -> set[str]:
-    """The files of rows that the manifest names."""
-    if not (folder / MANIFEST).is_file():
-        return set()
-    return {file["path"] for config in read_manifest(folder)["configs"].values() for file in config["files"]}
+def _files(contents: dict[str, bytes]) -> set[str]:
+    """The files of rows that a manifest names, if it is there."""
+    configs = json.loads(contents.get(MANIFEST, b'{"configs": {}}'))["configs"]
+    return {file["path"] for config in configs.values() for file in config["files"]}
 
 
 def _line(error: Exception) -> str:
