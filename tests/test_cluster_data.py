@@ -28,6 +28,7 @@ from gpt4_instruct.cluster import minhash, novelty, rows
 from gpt4_instruct.errors import RunStoppedError
 from gpt4_instruct.quality.novelty import NoveltyIndex
 from gpt4_instruct.quality.novelty import kept as kept_here
+from gpt4_instruct.registry import find
 from gpt4_instruct.sources.rows import open_rows
 
 # What finds nearly the same rows is asked for, too.
@@ -35,10 +36,12 @@ WHOLE: dict[str, Any] = {"near_duplicates": True}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[Cluster]:
+def cluster(site: Path) -> Iterator[Cluster]:
     """Three nodes of one CPU on this computer; their processes are as urgent as others, since machines may be busy."""
-    before = {name: os.environ.get(name) for name in ("RAY_USAGE_STATS_ENABLED", "RAY_worker_niceness")}
-    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_worker_niceness="0")
+    path = os.pathsep.join(filter(None, (str(site), os.environ.get("PYTHONPATH"))))
+    environment = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0", "PYTHONPATH": path}
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
     found = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     for _ in range(2):
         found.add_node(num_cpus=1)
@@ -106,6 +109,70 @@ def test_an_audit_finds_the_same_in_rows_of_every_shape(real, tmp_path):
     assert files_of(tmp_path / "there", "summary.json", "report.html") == files_of(
         tmp_path / "here", "summary.json", "report.html"
     )
+
+
+STRANGERS = """
+from gpt4_instruct.quality.base import OverFacts, check
+
+def seen(output, row):
+    if row % 4 == 1:
+        raise KeyError(output)
+    return "" if row % 4 == 2 else "third" if row % 4 == 3 else None
+
+@check("warning", optional=True)
+class Remembers:
+    def __call__(self, sample, row):
+        return seen(sample.output, row)
+
+    def finish(self):
+        return iter(())
+
+@check("warning", optional=True)
+class Facts(OverFacts):
+    def facts(self, sample):
+        return None if sample.output == "7" else (sample.output.encode(),)
+    def judge(self, facts, row):
+        return seen(facts[0].decode(), row)
+
+@check("warning", optional=True)
+class Keys(Facts):
+    spread = "key"
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an installed package, not of ours, with checks over rows that go wrong in some of them."""
+    folder = tmp_path_factory.mktemp("site")
+    info = folder / "stranger-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
+    points = (f"{name.lower()} = odd_checks:{name}\n" for name in ("Remembers", "Facts", "Keys"))
+    (info / "entry_points.txt").write_text("".join(("[gpt4_instruct.quality]\n", *points)))
+    (folder / "odd_checks.py").write_text(STRANGERS)
+    return folder
+
+
+@pytest.fixture
+def stranger(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.syspath_prepend(site)
+    find.cache_clear()
+    yield
+    find.cache_clear()
+
+
+def test_a_strangers_fault_ends_nothing_on_a_cluster_either(stranger):
+    data = [{"instruction": f"Say {number}.", "output": str(number)} for number in range(12)]
+    data.append({"instruction": "a", "responses": [{"model": each, "response": each, "score": 1} for each in "ab"]})
+    names = ["remembers", "facts", "keys"]
+    here, there = (audit(data, checks=names, engine=engine) for engine in ("local", "ray"))
+    assert here.summary["data"][0]["failed"] == {
+        "remembers": {"rows": 3, "first": "row 1: KeyError: '1'"},
+        "facts": {"rows": 3, "first": "row 1: KeyError: '1'"},
+        "keys": {"rows": 3, "first": "row 1: KeyError: '1'"},
+    }
+    assert len(here.findings) == 16
+    assert there.findings == here.findings and plain(there.summary) == plain(here.summary)
 
 
 def test_workers_read_parts_of_parquet_files_for_themselves(shards, tmp_path):

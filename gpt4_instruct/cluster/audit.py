@@ -30,7 +30,7 @@ from gpt4_instruct.cluster.novelty import ROUND, nearest
 from gpt4_instruct.cluster.rows import TABLE_ROWS, Block, Tables, by_key, cluster, look_at
 from gpt4_instruct.formats import UnreadableRow
 from gpt4_instruct.progress import progress
-from gpt4_instruct.quality.audit import Audited, Look, conclude, find_in, judged, keep, prepare, targets
+from gpt4_instruct.quality.audit import Audited, Look, conclude, fault, find_in, judged, keep, prepare, targets
 from gpt4_instruct.quality.base import OverFacts, Sample
 from gpt4_instruct.quality.minhash import SIMILAR
 from gpt4_instruct.registry import find
@@ -75,7 +75,7 @@ def examine(rows: Rows, checks: Sequence[str], *, required: Sequence[str] = (), 
     audited = Audited(rows.name)
     looks = list(prepare(checks, required, audited.not_run))
     with cluster(address) as workers:
-        judges = {look.name: _judge_of(look, workers) for look in looks if look.over_rows is not None}
+        judges = {look.name: _judge_of(look, workers, audited) for look in looks if look.over_rows is not None}
         reader, names = rows.reader(), [look.name for look in looks]
         with progress(rows.count, f"audit {rows.name}", "row") as bar:
             for found, facts in look_at(rows, lambda: _Examiner(reader, names), workers):
@@ -160,18 +160,25 @@ def _by_sample(said: Iterable[_Said]) -> Iterator[tuple[_Facts, list[str | None]
         yield _Facts(row, place, found[0].sources, ()), reasons
 
 
-def _judge_of(look: Look, workers: int) -> _Judge:
+def _judge_of(look: Look, workers: int, audited: Audited) -> _Judge:
     spread = look.over_rows.spread if isinstance(look.over_rows, OverFacts) else "order"
     kinds: dict[str, type[_Judge]] = {"key": _ByKey, "novelty": _Novel, "minhash": _Alike, "order": _InOrder}
-    return kinds[spread](look, workers)
+    return kinds[spread](look, workers, audited)
 
 
 class _Judge(ABC):
-    """Takes the facts of a check in the order of the rows, and says in the end what is wrong where."""
+    """Takes the facts of a check in the order of the rows, and says in the end what is wrong where.
 
-    def __init__(self, look: Look, workers: int) -> None:
+    Args:
+        look: the check.
+        workers: how many there are.
+        audited: where it is put down that the check itself went wrong in a row, as on one machine.
+    """
+
+    def __init__(self, look: Look, workers: int, audited: Audited) -> None:
         self.look = look
         self.workers = workers
+        self.audited = audited
 
     @abstractmethod
     def take(self, facts: Sequence[_Facts]) -> None:
@@ -185,16 +192,20 @@ class _Judge(ABC):
 class _InOrder(_Judge):
     """Judges here, as the facts come."""
 
-    def __init__(self, look: Look, workers: int) -> None:
-        super().__init__(look, workers)
+    def __init__(self, look: Look, workers: int, audited: Audited) -> None:
+        super().__init__(look, workers, audited)
         self._found: list[tuple[_Facts, Sequence[str | None]]] = []
 
     def take(self, facts: Sequence[_Facts]) -> None:
         check = self.look.over_rows
         judge = check.judge if isinstance(check, OverFacts) else check
         for each in facts:
-            reasons = [None if one is None else judge(one, each.row) for one in each.each]
-            if any(reasons):
+            try:
+                reasons = [None if one is None else judge(one, each.row) for one in each.each]
+            except Exception as error:
+                self.audited.fail(self.look.name, each.row, fault(error))
+                continue
+            if any(reason is not None for reason in reasons):
                 self._found.append((replace(each, each=()), reasons))
 
     def reasons(self) -> Iterator[tuple[_Facts, Sequence[str | None]]]:
@@ -204,8 +215,8 @@ class _InOrder(_Judge):
 class _ByKey(_Judge):
     """Judges the facts of each key apart, in the workers."""
 
-    def __init__(self, look: Look, workers: int) -> None:
-        super().__init__(look, workers)
+    def __init__(self, look: Look, workers: int, audited: Audited) -> None:
+        super().__init__(look, workers, audited)
         self._tables = Tables(TABLE_ROWS)
 
     def take(self, facts: Sequence[_Facts]) -> None:
@@ -227,10 +238,14 @@ class _ByKey(_Judge):
     def reasons(self) -> Iterator[tuple[_Facts, Sequence[str | None]]]:
         name = self.look.name
         tables, self._tables = self._tables, Tables(TABLE_ROWS)
-        found = by_key(tables.references(), tables.count, lambda table: _judged(table, name), self.workers)
+        found = list(by_key(tables.references(), tables.count, lambda table: _judged(table, name), self.workers))
+        failed = {(each["row"], each["place"]): each["fault"] for each in found if each["fault"] is not None}
+        for (row, _), why in sorted(failed.items()):
+            self.audited.fail(name, row, why)
         yield from _by_sample(
             _Said(each["row"], each["place"], each["answer"], pickle.loads(each["sources"]), each["reason"])
             for each in found
+            if (each["row"], each["place"]) not in failed
         )
 
 
@@ -240,20 +255,27 @@ def _judged(table: Any, name: str) -> Any:
 
     table = table.sort_by([("row", "ascending"), ("place", "ascending"), ("answer", "ascending")])
     check = find("quality", name)()
-    reasons = [
-        check.judge(pickle.loads(facts), row)
-        for facts, row in zip(table.column("facts").to_pylist(), table.column("row").to_pylist(), strict=True)
-    ]
+    reasons: list[str | None] = []
+    faults: list[str | None] = []
+    for facts, row in zip(table.column("facts").to_pylist(), table.column("row").to_pylist(), strict=True):
+        reason = why = None
+        try:
+            reason = check.judge(pickle.loads(facts), row)
+        except Exception as error:
+            why = fault(error)
+        reasons.append(reason)
+        faults.append(why)
     table = table.select(["row", "place", "answer", "sources"])
-    table = table.append_column("reason", pyarrow.array(reasons, pyarrow.string()))
-    return table.filter(table.column("reason").is_valid())
+    for column, values in (("reason", reasons), ("fault", faults)):
+        table = table.append_column(column, pyarrow.array(values, pyarrow.string()))
+    return table.filter([reason is not None or why is not None for reason, why in zip(reasons, faults, strict=True)])
 
 
 class _Novel(_Judge):
     """Compares tasks with those kept before, language by language."""
 
-    def __init__(self, look: Look, workers: int) -> None:
-        super().__init__(look, workers)
+    def __init__(self, look: Look, workers: int, audited: Audited) -> None:
+        super().__init__(look, workers, audited)
         self._texts: dict[str, list[str]] = defaultdict(list)
         self._rounds: dict[str, list[Any]] = defaultdict(list)
         self._where: dict[str, _Where] = defaultdict(_Where)
@@ -293,8 +315,8 @@ class _Novel(_Judge):
 class _Alike(_Judge):
     """Finds the pairs of texts with like signatures, and goes through them in order."""
 
-    def __init__(self, look: Look, workers: int) -> None:
-        super().__init__(look, workers)
+    def __init__(self, look: Look, workers: int, audited: Audited) -> None:
+        super().__init__(look, workers, audited)
         self._where = _Where()
         self._tables = Tables(TEXTS)
 

@@ -116,6 +116,11 @@ class Audited:
             shown = self.examples.setdefault(name, [])
             shown += examples[: _EXAMPLES - len(shown)]
 
+    def fail(self, check: str, row: int, why: str) -> None:
+        """Puts down that a check went wrong in a row."""
+        count, first = self.failed.get(check, (0, _line(f"row {row}: {why}")))
+        self.failed[check] = (count + 1, first)
+
     def summary(self) -> dict[str, Any]:
         """The counts, as plain data: of each check that was run, its severity, findings, rows, share and examples."""
         severity: dict[str, Severity] = {name: _severity(find("quality", name)) for name in self.checks}
@@ -341,10 +346,7 @@ def find_in(
                 else:
                     _look(audited, look, sample if look.over_rows is not None else bounded, number)
             except Exception as error:  # one row that a check cannot take must not end the audit of the others
-                count, first = audited.failed.get(
-                    look.name, (0, _line(f"row {number}: {type(error).__name__}: {error}"))
-                )
-                audited.failed[look.name] = (count + 1, first)
+                audited.fail(look.name, number, fault(error))
 
 
 def conclude(
@@ -444,6 +446,15 @@ def judged(
     for number, (source, reason) in enumerate(zip(sources, reasons, strict=True)):
         if reason is not None:
             yield f"{source}: {reason}", severity, number
+
+
+def fault(error: Exception) -> str:
+    """What went wrong in a check itself, in words.
+
+    >>> fault(ValueError("no such letter"))
+    'ValueError: no such letter'
+    """
+    return f"{type(error).__name__}: {error}"
 
 
 def _line(reason: str) -> str:
