@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import json
 import os
+import re
 import resource
 import signal
 import socket
@@ -353,6 +354,48 @@ def test_ctrl_c_ends_the_workers_and_keeps_what_they_have(machines, faulty, tmp_
     assert set(faulty.billed.values()) == {1}
 
 
+class Other:
+    """Somebody else on the cluster."""
+
+    def here(self) -> None:
+        pass
+
+
+def test_ctrl_c_does_not_wait_for_parts_that_have_no_place(machines, endpoint, tmp_path):
+    import ray
+
+    others = [ray.remote(Other).options(num_cpus=1).remote() for _ in range(3)]
+    source = write(tmp_path / "tasks.json", lines(12))
+    try:
+        ray.get([each.here.remote() for each in others], timeout=60)
+        pressing = threading.Timer(3, os.kill, (os.getpid(), signal.SIGINT))
+        pressing.start()
+        with pytest.raises(InterruptedRunError, match="stopped by Ctrl-C"):
+            build("english", source, out=tmp_path / "out", teacher="openai:m", engine=machines.engine)
+        pressing.join()
+    finally:
+        for each in others:
+            ray.kill(each)
+    assert not endpoint.asked
+
+
+def test_what_is_refused_is_not_asked_for_again_by_another_part(machines, endpoint, tmp_path):
+    def script(request: dict[str, Any], count: int) -> Any:
+        prompt = prompt_of(request)
+        return error_reply(400, "bad", "no") if "Refuse" in prompt else answer_text(prompt)
+
+    endpoint.script = script
+    tasks = ["Refuse it.", "Refuse it.", "One.", "Refuse it.", "Two.", "Refuse it.", "Three.", "Four."]
+    source = write(tmp_path / "tasks.json", [{"instruction": each, "input": ""} for each in tasks])
+    for engine, ledger in (("local", "a.sqlite3"), (machines.engine, "b.sqlite3")):
+        endpoint.asked.clear()
+        options = {"teacher": "openai:m", "engine": engine, "ledger": tmp_path / ledger, "overwrite": True}
+        result = build("english", source, out=tmp_path / "out", accept=3, **options)
+        assert (result.rows, sum(result.rejected.values())) == (3, 4)
+        asked = Counter(prompt_of(each) for each in endpoint.asked)
+        assert len(asked) == 4 and set(asked.values()) == {1}
+
+
 # --- limits and money -----------------------------------------------------------------------------------------------
 
 
@@ -433,8 +476,20 @@ def test_without_ray_or_a_cluster_it_says_what_to_do(machines, tmp_path, monkeyp
         UsageError, match=rf"no Ray cluster at 127.0.0.1:{port} .*: 'ray start --head' starts one there"
     ):
         open_engine(f"ray:127.0.0.1:{port}", tmp_path / "ledger.sqlite3")
-    with pytest.raises(UsageError, match="'nonsense' is no address of a Ray cluster: write ray:HOST:6379"):
-        open_engine("ray:nonsense", tmp_path / "ledger.sqlite3")
+    for nonsense in ("nonsense", "[::1", "host:port"):
+        with pytest.raises(UsageError, match="is no address of a Ray cluster: write ray:HOST:6379"):
+            open_engine(f"ray:{nonsense}", tmp_path / "ledger.sqlite3")
+    with pytest.raises(UsageError, match=r"must be on a machine of its cluster, and ray://a:10001 is for others"):
+        open_engine("ray:ray://a:10001", tmp_path / "ledger.sqlite3")
+
+
+def test_a_port_of_something_else_is_told(endpoint, tmp_path, monkeypatch):
+    import ray
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    address = endpoint.url.split("/")[2]
+    with pytest.raises(UsageError, match=rf"what listens at {address} is no Ray cluster: name the port"):
+        open_engine(f"ray:{address}", tmp_path / "ledger.sqlite3")
 
 
 def test_a_machine_of_another_version_is_told_before_anything_is_asked(machines, endpoint, tmp_path, monkeypatch):
@@ -588,6 +643,46 @@ def test_a_cluster_of_its_own_is_ended_with_the_run(tmp_path):
         assert done.stdout.startswith("english: 1 rows accepted, 0 rejected; 1 requests sent")
         assert any(Path(folder).rglob("raylet.out"))
         wait_for(lambda: not [each for each in _command_lines() if folder.encode() in each])
+
+
+TWO_AT_ONCE = """
+import sys, threading, time
+import ray
+from gpt4_instruct import UsageError, build
+
+if sys.argv[1:]:
+    try:
+        build("english", "tasks.json", teacher="replay:tasks.json", out="none", engine="ray")
+    except UsageError as error:
+        print(error)
+    sys.exit()
+
+def run(source, name):
+    found.append(build("english", source, teacher=f"replay:{source}", out=name, ledger=name + ".sqlite3", engine="ray").rows)
+
+found = []
+other = threading.Thread(target=run, args=("tasks.json", "small"))
+other.start()
+while not ray.is_initialized():
+    time.sleep(0.01)
+run("many.json", "large")
+other.join()
+print(found, ray.is_initialized())
+"""
+
+
+def test_builds_of_threads_share_a_cluster_that_the_last_one_ends(tmp_path):
+    task = {"instruction": "Is 7 prime?", "input": "", "output": "Yes, it is."}
+    write(tmp_path / "tasks.json", [task])
+    write(tmp_path / "many.json", [{**task, "instruction": f"Is {each} odd?"} for each in range(3000)])
+    command = [sys.executable, "-c", TWO_AT_ONCE]
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
+        environment = {**os.environ, "RAY_TMPDIR": folder}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout.strip()) == (0, "[1, 3000] False"), done.stderr
+    environment = {**os.environ, "RAY_TMPDIR": str(tmp_path / "tasks.json")}
+    done = subprocess.run([*command, "here"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert re.match(r"Ray cannot start on this computer \(.*Not a directory.*\): RAY_TMPDIR names", done.stdout), done
 
 
 # --- parts ----------------------------------------------------------------------------------------------------------

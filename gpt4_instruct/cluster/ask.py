@@ -19,7 +19,7 @@ from gpt4_instruct.cluster.connect import address
 from gpt4_instruct.cluster.packing import unpack
 from gpt4_instruct.cluster.partitions import Part, write_results
 from gpt4_instruct.cluster.permits import Work
-from gpt4_instruct.errors import Gpt4InstructError, OutputError, RunStoppedError
+from gpt4_instruct.errors import Gpt4InstructError, OutputError, RequestRefusedError, RunStoppedError, TransientError
 from gpt4_instruct.generation.engine import Engine
 from gpt4_instruct.generation.ledger import Ledger
 from gpt4_instruct.generation.limiter import Lane, Permit
@@ -52,7 +52,7 @@ class Desk:
         self._sent: list[Any] = []  # messages that may not have arrived
         self._wanted: list[str] = []
         self._waiting: dict[int, asyncio.Future[None]] = {}
-        self._looked_up: dict[str, asyncio.Future[dict[str, Any] | None]] = {}
+        self._looked_up: dict[str, asyncio.Future[dict[str, Any] | Exception | None]] = {}
         self._looking: set[asyncio.Task[None]] = set()
         self._last = 0
 
@@ -76,8 +76,8 @@ class Desk:
             self._waiting.pop(number, None)
         return number
 
-    async def known(self, key: str) -> dict[str, Any] | None:
-        """What the run's ledger has of a settled request."""
+    async def known(self, key: str) -> dict[str, Any] | Exception | None:
+        """What the run's ledger has of a settled request, or why the run has given it up."""
         loop = asyncio.get_running_loop()
         self._open()
         future = self._looked_up.setdefault(key, loop.create_future())
@@ -223,6 +223,8 @@ class WorkersEngine(Engine):
 
     async def _finally_answer(self, teacher: Teacher, request: Request, key: str, content: str) -> Answer:
         row = await self._desk.known(key)
+        if isinstance(row, Exception):
+            raise row
         if row is not None:
             self.ledger.take(row)
             await self.commit()
@@ -230,7 +232,11 @@ class WorkersEngine(Engine):
             if answer is not None:
                 self.reused += 1
                 return answer
-        return await super()._finally_answer(teacher, request, key, content)
+        try:
+            return await super()._finally_answer(teacher, request, key, content)
+        except (RequestRefusedError, TransientError) as error:
+            self._desk.send("give_up", key, error)  # another part may come by it
+            raise
 
     def close(self) -> None:
         """Closes the ledger, and sends what is still to be told."""

@@ -6,6 +6,9 @@ import logging
 import os
 import re
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +18,9 @@ from gpt4_instruct.errors import MissingExtraError, RunStoppedError, UsageError
 __all__ = ["address", "join", "leave", "needs_of", "node_of_driver", "told", "workers_of"]
 
 _REACH_S = 10.0
+# What a client of gRPC says first, without settings, and the type of what it hears then (RFC 9113, 3.4 and 6.5).
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+_SETTINGS = 4
 _PLACE = re.compile(r"\bip=([^,)\s]+)")
 _MISSING = re.compile(r"ModuleNotFoundError: No module named '([^']+)'")
 # What Ray's errors do not say, by their names.
@@ -23,6 +29,9 @@ _SHORT_OF = {
     "start its part of the cluster with 'ray start --object-spilling-directory' on another disk",
     "OutOfMemoryError": "its machine has too little memory: start its part of the cluster with fewer '--num-cpus'",
 }
+_joining = threading.Lock()
+_starter = ThreadPoolExecutor(1, "gpt4-instruct-ray")
+_users: list[None] = []  # one for each thread in the cluster that `join` joined or started: they share it
 # Ray reports how it is used unless it is told not to, before it starts.
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0"}
 
@@ -31,15 +40,15 @@ def join(address: str) -> bool:
     """Joins the cluster at an address; a process that is in one already stays there.
 
     Args:
-        address: as Ray has it: ``HOST:PORT``, ``ray://HOST:PORT`` or ``auto``; empty for ``RAY_ADDRESS``, or else for
-            a cluster on this computer, which is started.
+        address: as Ray has it: ``HOST:PORT`` or ``auto``; empty for ``RAY_ADDRESS``, or else for a cluster on this
+            computer, which is started.
 
     Returns:
-        whether this process was not in one before, so that `leave` takes it out again.
+        whether it is not the caller's own, so that `leave` takes this process out again, when nobody here needs it.
 
     Raises:
         MissingExtraError: Ray is not installed.
-        UsageError: there is no cluster there.
+        UsageError: there is no cluster there, or none can be started here.
         RunStoppedError: one of its machines has not this package, or another version of it.
     """
     for name, value in _QUIET.items():
@@ -48,15 +57,32 @@ def join(address: str) -> bool:
         import ray
     except ImportError:
         raise MissingExtraError("the engine ray", "ray", "ray") from None
-    if ray.is_initialized():
-        _check_versions()
-        return False
-    where = address or os.environ.get("RAY_ADDRESS") or "local"
+    with _joining:
+        if not ray.is_initialized():
+            _begin(address or os.environ.get("RAY_ADDRESS") or "local")
+            _users.clear()
+        elif not _users:
+            _check_versions()
+            return False
+        _users.append(None)
+    return True
+
+
+def _begin(where: str) -> None:
+    import ray
+
     _reach(where)
+    own: dict[str, Any] = {"include_dashboard": False} if where == "local" else {}
+    init = partial(ray.init, address=where, log_to_driver=False, logging_level=logging.ERROR, **own)
     try:
-        own: dict[str, Any] = {"include_dashboard": False} if where == "local" else {}
-        ray.init(address=where, log_to_driver=False, logging_level=logging.ERROR, **own)
-    except (ConnectionError, ImportError, RuntimeError, ValueError, TimeoutError) as error:
+        if threading.current_thread() is threading.main_thread():
+            init()
+        else:  # what Ray starts would end with the thread that started it, though others need it
+            _starter.submit(init).result()
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        if where == "local":
+            cure = "RAY_TMPDIR names another folder for its files, whose path must be short"
+            raise UsageError(f"Ray cannot start on this computer ({_first_line(error)}): {cure}") from None
         raise UsageError(f"no Ray cluster at {where} ({_first_line(error)}): 'ray start --head' starts one") from None
     try:
         if where != "local":
@@ -64,7 +90,6 @@ def join(address: str) -> bool:
     except BaseException:
         ray.shutdown()
         raise
-    return True
 
 
 def _check_versions() -> None:
@@ -99,31 +124,58 @@ def _version() -> str:
 
 
 def _reach(address: str) -> None:
-    """Raises UsageError where nobody listens: Ray itself would try for a minute."""
-    parts = urlsplit(address if "://" in address else f"//{address}")
-    try:
-        port = parts.port
-    except ValueError:
-        port = None
+    """Raises UsageError where nobody listens, or nothing of Ray's: Ray itself would try for minutes."""
     if address in {"local", "auto"}:
         return
-    if not parts.hostname or port is None:
-        known = "ray:HOST:6379, ray:ray://HOST:10001 or ray"
-        raise UsageError(f"{address!r} is no address of a Ray cluster: write {known}")
     try:
-        socket.create_connection((parts.hostname, port), timeout=_REACH_S).close()
+        parts = urlsplit(address if "://" in address else f"//{address}")
+        port = parts.port
+    except ValueError:
+        raise _no_address(address) from None
+    if parts.scheme == "ray":
+        raise UsageError(
+            f"a run must be on a machine of its cluster, and {address} is for others: start it there, "
+            "as by 'ray job submit', with ray:auto"
+        )
+    if not parts.hostname or port is None:
+        raise _no_address(address)
+    try:
+        with socket.create_connection((parts.hostname, port), timeout=_REACH_S) as connection:
+            if os.environ.get("RAY_USE_TLS") == "1":
+                return
+            connection.sendall(_PREFACE)
+            with connection.makefile("rb") as said:
+                head = said.read(4)  # the length of a frame, and its type
     except OSError as error:
         raise UsageError(
             f"no Ray cluster at {address} ({error.strerror or error}): 'ray start --head' starts one there"
         ) from None
+    if head[-1:] != bytes([_SETTINGS]):
+        raise UsageError(
+            f"what listens at {address} is no Ray cluster: name the port that 'ray start --head' tells, mostly 6379"
+        )
+
+
+def _no_address(address: str) -> UsageError:
+    return UsageError(f"{address!r} is no address of a Ray cluster: write ray:HOST:6379, ray:auto or ray")
 
 
 def leave(joined: bool) -> None:
-    """Ends a cluster that was started by `join`, and parts from one that was there, which stays as it is."""
+    """Ends a cluster that was started by `join`, and parts from one that was there, which stays as it is.
+
+    Where other threads of this process are in it, too, the last one does that.
+
+    Args:
+        joined: what `join` returned.
+    """
     import ray
 
-    if joined and ray.is_initialized():
-        ray.shutdown()
+    if not joined:
+        return
+    with _joining:
+        del _users[-1:]
+        if not _users and ray.is_initialized():
+            ray.shutdown()
 
 
 def workers_of() -> int:

@@ -177,9 +177,11 @@ class ClusterEngine(Engine):
                             failure = failure or told(error)
                         elif not stopping and state.error is None:
                             begin(part)
-                if (self._stopping.is_set() or failure is not None) and not stopping:
+                if (self._stopping.is_set() or failure or state.error) and not stopping:
                     stopping = True
                     ray.get(self._permits.stop.remote())
+                    begun = ray.get(self._permits.begun.remote())
+                    self._end({each for each, part in self._tasks.items() if part not in begun})
                 bar.n = state.rows
                 bar.refresh()
             state = self._look()
@@ -201,22 +203,24 @@ class ClusterEngine(Engine):
         """Share of the tightest known limit that is taken by the whole cluster, 0 to 1."""
         return self._quota_used
 
-    def _end(self) -> None:
-        """Ends tasks that are still under way: their caller does not wait for them any more."""
+    def _end(self, tasks: Iterable[Any] | None = None) -> None:
+        """Ends tasks, by default all that are under way: their caller does not wait for them any more."""
         import ray
 
-        for each in self._tasks:
-            with suppress(ray.exceptions.RayError, ValueError):
-                ray.cancel(each, force=True)
-        self._tasks.clear()
+        for each in list(self._tasks) if tasks is None else tasks:
+            del self._tasks[each]
+            if ray.is_initialized():  # else Ray would start a cluster for it
+                with suppress(ray.exceptions.RayError, ValueError):
+                    ray.cancel(each, force=True)
 
     def _dismiss(self) -> None:
         """Ends the actor that gives permits."""
         import ray
 
-        with suppress(ray.exceptions.RayError):
-            ray.get(self._permits.close.remote(), timeout=_LEAVE_S)
-        ray.kill(self._permits)
+        if ray.is_initialized():  # else Ray would start a cluster for it
+            with suppress(ray.exceptions.RayError):
+                ray.get(self._permits.close.remote(), timeout=_LEAVE_S)
+            ray.kill(self._permits)
 
     def _absorb(self, folder: Path) -> None:
         """Takes over what the workers' ledgers in a folder have."""

@@ -129,6 +129,7 @@ class Permits:
         self._tasks: set[asyncio.Task[None]] = set()
         self._work: Work | None = None
         self._environment: dict[str, str] = {}
+        self._given_up: dict[str, Exception] = {}
 
     def _commit_soon(self) -> None:
         asyncio.get_running_loop().call_soon(self._ledger.commit)
@@ -166,6 +167,10 @@ class Permits:
         number = self._at.pop(part, None)
         if number is not None:
             self._free(self._workers.pop(number), billed=True)
+
+    async def begun(self) -> set[str]:
+        """The parts that somebody is at."""
+        return set(self._at)
 
     async def close(self) -> None:
         """Closes the ledger, so that all of it is in one file."""
@@ -222,9 +227,9 @@ class Permits:
         ready, worker.ready = worker.ready, []
         return ready, self._stopping or worker.gone
 
-    async def known(self, keys: Sequence[str]) -> list[dict[str, Any] | None]:
-        """What the ledger has of settled requests."""
-        return [self._ledger.row(key) for key in keys]
+    async def known(self, keys: Sequence[str]) -> list[dict[str, Any] | Exception | None]:
+        """What the ledger has of settled requests, or why this run has given them up."""
+        return [self._given_up.get(key) or self._ledger.row(key) for key in keys]
 
     # --- what a message may be --------------------------------------------------------------------------------------
 
@@ -275,6 +280,9 @@ class Permits:
 
     def _spend(self, worker: _Worker, cost_usd: float) -> None:
         self._spending.spent_usd += cost_usd
+
+    def _give_up(self, worker: _Worker, key: str, error: Exception) -> None:
+        self._given_up[key] = error
 
     def _rows(self, worker: _Worker, rows: int) -> None:
         worker.rows += rows

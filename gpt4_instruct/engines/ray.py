@@ -1,7 +1,7 @@
 """The engine ``ray``: the same work, done by the workers of a Ray cluster (`cluster`).
 
 ``ray`` joins the cluster that ``RAY_ADDRESS`` names, or starts one on this computer for as long as the run lasts;
-``ray:auto`` joins the one that runs here, ``ray:HOST:6379`` another one, ``ray:ray://HOST:10001`` one by Ray's client.
+``ray:auto`` joins the one that runs here, ``ray:HOST:6379`` another one.
 """
 
 from __future__ import annotations
