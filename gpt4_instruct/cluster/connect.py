@@ -212,7 +212,7 @@ def address() -> str:
 
 
 def node_of_driver() -> str:
-    """The node on which this process is; by Ray's client, the head's."""
+    """The node on which this process is."""
     import ray
 
     return str(ray.get_runtime_context().get_node_id())
