@@ -492,6 +492,18 @@ def test_a_port_of_something_else_is_told(endpoint, tmp_path, monkeypatch):
         open_engine(f"ray:{address}", tmp_path / "ledger.sqlite3")
 
 
+def test_a_cluster_that_asks_for_a_token_says_so(machines, tmp_path, monkeypatch):
+    import ray
+
+    def init(**options: Any) -> None:
+        raise ConnectionError("Failed to connect") from RuntimeError("RPC error: InvalidAuthToken: it is missing")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(UsageError, match=rf"cluster at {machines.address} asks for a token: set RAY_AUTH_MODE=token"):
+        open_engine(machines.engine, tmp_path / "ledger.sqlite3")
+
+
 def test_a_machine_of_another_version_is_told_before_anything_is_asked(machines, endpoint, tmp_path, monkeypatch):
     monkeypatch.setattr("gpt4_instruct.__version__", "9.0.0")
     source = write(tmp_path / "tasks.json", lines(4))

@@ -83,6 +83,10 @@ def _begin(where: str) -> None:
         if where == "local":
             cure = "RAY_TMPDIR names another folder for its files, whose path must be short"
             raise UsageError(f"Ray cannot start on this computer ({_first_line(error)}): {cure}") from None
+        if "InvalidAuthToken" in str(error.__cause__):  # which those of 'ray start' ask for in newer versions
+            raise UsageError(
+                f"the Ray cluster at {where} asks for a token: set RAY_AUTH_MODE=token, and copy its ~/.ray/auth_token"
+            ) from None
         raise UsageError(f"no Ray cluster at {where} ({_first_line(error)}): 'ray start --head' starts one") from None
     try:
         if where != "local":
