@@ -354,28 +354,21 @@ def test_ctrl_c_ends_the_workers_and_keeps_what_they_have(machines, faulty, tmp_
     assert set(faulty.billed.values()) == {1}
 
 
-class Other:
-    """Somebody else on the cluster."""
-
-    def here(self) -> None:
-        pass
-
-
 def test_ctrl_c_does_not_wait_for_parts_that_have_no_place(machines, endpoint, tmp_path):
     import ray
+    from ray.util import placement_group, remove_placement_group
 
-    others = [ray.remote(Other).options(num_cpus=1).remote() for _ in range(3)]
+    others = placement_group([{"CPU": 1}] * 3)
     source = write(tmp_path / "tasks.json", lines(12))
     try:
-        ray.get([each.here.remote() for each in others], timeout=60)
+        ray.get(others.ready(), timeout=60)
         pressing = threading.Timer(3, os.kill, (os.getpid(), signal.SIGINT))
         pressing.start()
         with pytest.raises(InterruptedRunError, match="stopped by Ctrl-C"):
             build("english", source, out=tmp_path / "out", teacher="openai:m", engine=machines.engine)
         pressing.join()
     finally:
-        for each in others:
-            ray.kill(each)
+        remove_placement_group(others)
     assert not endpoint.asked
 
 
@@ -658,16 +651,9 @@ def test_a_cluster_of_its_own_is_ended_with_the_run(tmp_path):
 
 
 TWO_AT_ONCE = """
-import sys, threading, time
+import threading, time
 import ray
-from gpt4_instruct import UsageError, build
-
-if sys.argv[1:]:
-    try:
-        build("english", "tasks.json", teacher="replay:tasks.json", out="none", engine="ray")
-    except UsageError as error:
-        print(error)
-    sys.exit()
+from gpt4_instruct import build
 
 def run(source, name):
     found.append(build("english", source, teacher=f"replay:{source}", out=name, ledger=name + ".sqlite3", engine="ray").rows)
@@ -692,9 +678,16 @@ def test_builds_of_threads_share_a_cluster_that_the_last_one_ends(tmp_path):
         environment = {**os.environ, "RAY_TMPDIR": folder}
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout.strip()) == (0, "[1, 3000] False"), done.stderr
-    environment = {**os.environ, "RAY_TMPDIR": str(tmp_path / "tasks.json")}
-    done = subprocess.run([*command, "here"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
-    assert re.match(r"Ray cannot start on this computer \(.*Not a directory.*\): RAY_TMPDIR names", done.stdout), done
+
+
+def test_a_folder_that_ray_cannot_use_is_told(tmp_path):
+    write(tmp_path / "tasks.json", TASKS[:1])
+    command = [sys.executable, "-m", "gpt4_instruct", "build", "english", "--engine", "ray", "--source", "tasks.json"]
+    environment = {**os.environ, "RAY_TMPDIR": str(tmp_path / "tasks.json"), "OPENAI_API_KEY": "k"}
+    command += ["--teacher", "openai:m", "--out", "out"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert re.match(r"error: Ray cannot start on this computer \(.*Not a directory.*\): RAY_TMPDIR names", done.stderr)
 
 
 # --- parts ----------------------------------------------------------------------------------------------------------

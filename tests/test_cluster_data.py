@@ -20,6 +20,7 @@ pytest.importorskip("ray")
 
 import ray
 from ray.cluster_utils import Cluster
+from ray.util import placement_group, remove_placement_group
 from typer.testing import CliRunner
 
 from gpt4_instruct import MissingExtraError, SourceError, UsageError, audit, build, stats
@@ -192,10 +193,10 @@ def test_workers_read_parts_of_parquet_files_for_themselves(shards, tmp_path):
     ]
 
 
-def test_statistics_are_the_same_files(real, tmp_path):
+def test_statistics_are_the_same_files(real, shards, tmp_path):
     count = lambda text: text.split()  # noqa: E731
-    here = stats(real, out=tmp_path / "here", tokenizer=count, processes=1)
-    there = stats(real, out=tmp_path / "there", tokenizer=count, processes=2, engine="ray")
+    here = stats(real, f"file://{shards}", out=tmp_path / "here", tokenizer=count, processes=1)
+    there = stats(real, f"file://{shards}", out=tmp_path / "there", tokenizer=count, processes=2, engine="ray")
     assert there.summary == here.summary
     assert len(there.summary["data"][0]["sources"]) > 1
     assert files_of(tmp_path / "there") == files_of(tmp_path / "here")
@@ -257,30 +258,24 @@ def test_a_lost_workers_share_of_the_novel_texts_is_given_to_another():
     assert [number for number, each in enumerate(near) if each is None] == kept_here(texts)
 
 
-class Other:
-    """Somebody else on the cluster."""
-
-    def here(self) -> None:
-        pass
-
-
 def test_novelty_does_not_wait_for_places_that_others_have_or_that_are_lost(monkeypatch):
     monkeypatch.setattr(novelty, "_PLACE_S", 3)
     texts = made_up(1_000, seed=12)
     rounds = [ray.put(texts[start : start + 250]) for start in range(0, len(texts), 250)]
-    take = ray.remote(Other).options(num_cpus=1)
-    others = [take.remote()]
+    others = [placement_group([{"CPU": 1}])]
     try:
-        ray.get(others[0].here.remote(), timeout=30)
+        ray.get(others[0].ready(), timeout=30)
         found = novelty.nearest(rounds, workers=3)
         near = [next(found) for _ in range(300)]
-        others.append(take.remote())  # gets the place of the one that is lost, as if its machine were lost, too
+        others.append(
+            placement_group([{"CPU": 1}])
+        )  # gets the place of the one that is lost, as if its machine were lost, too
         lose_a("ray::_Index")
-        ray.get(others[1].here.remote(), timeout=30)
+        ray.get(others[1].ready(), timeout=30)
         near += found
     finally:
         for other in others:
-            ray.kill(other)
+            remove_placement_group(other)
     assert [number for number, each in enumerate(near) if each is None] == kept_here(texts)
 
 

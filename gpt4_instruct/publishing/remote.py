@@ -19,18 +19,9 @@ from typing import Any
 from gpt4_instruct.errors import OutputError, UsageError
 from gpt4_instruct.publishing.folder import CARD, MANIFEST, check_free, enter, read_manifest
 
-__all__ = ["is_url", "mirrored"]
+__all__ = ["mirrored"]
 
 _DATA = ".parquet"
-
-
-def is_url(out: str | Path) -> bool:
-    """Whether a text is a URL, and no path.
-
-    >>> is_url("s3://bucket/data"), is_url("data")
-    (True, False)
-    """
-    return "://" in str(out)
 
 
 @contextmanager

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from gpt4_instruct.errors import UnknownNameError, UsageError
 from gpt4_instruct.publishing.folder import add_config, building, check_free
-from gpt4_instruct.publishing.remote import is_url, mirrored
+from gpt4_instruct.publishing.remote import mirrored
 from gpt4_instruct.registry import find
 from gpt4_instruct.sources.base import Source
 from gpt4_instruct.sources.released import RELEASED
+from gpt4_instruct.sources.shards import is_url
 from gpt4_instruct.splits.base import Split
 from gpt4_instruct.teachers.base import Teacher
 from gpt4_instruct.views import VIEWS, as_view
@@ -164,14 +165,14 @@ def build(
             entry = add_config(folder, split, prepared)
     fields = ("rows", "rejected", "asked", "reused", "seconds", "extended", "cost_usd")
     stopped = entry.get("self_instruct", {}).get("stopped_detail")
-    where = str(out) if is_url(out) else folder
+    where = str(out) if is_url(str(out)) else folder
     return BuildResult(split=split, folder=where, stopped=stopped, **{name: entry[name] for name in fields})
 
 
 @contextmanager
 def _folder(out: str | Path, split: str, *, overwrite: bool) -> Iterator[Path]:
     """Where a build is made: the folder itself, or one that is sent to a URL afterwards."""
-    if is_url(out):
+    if is_url(str(out)):
         with mirrored(str(out), split, overwrite=overwrite) as folder:
             yield folder
         return
